@@ -1,0 +1,604 @@
+//! The types of `yard.toml`. The JSON Schema, the validator, the reference page and the tuner all
+//! read these types; a doc comment here is what the user reads there.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::value::ColumnType;
+
+/// A project: one file that says what goes in, what comes out, and what must hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectFile {
+    /// The model's name in the registry: lower-case letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// What kind of model to build.
+    pub family: Family,
+    /// The seed of every random choice. The same seed on the same machine gives the same model.
+    #[serde(default)]
+    pub seed: u32,
+    /// Where the rows come from and how they are cleaned and split.
+    pub data: DataConfig,
+    /// The columns that go in (`predict` only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub input: Vec<InputConfig>,
+    /// The columns that come out (`predict` only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<OutputConfig>,
+    /// The shape of the model.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// How the model is trained.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// A search for better settings. Without this table nothing is searched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tune: Option<TuneConfig>,
+    /// Make the model smaller. Without this table the model stays as trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compress: Option<CompressConfig>,
+    /// Make an OCI image of the model. Without this table no image is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package: Option<PackageConfig>,
+    /// How the model is served.
+    #[serde(default)]
+    pub serve: ServeConfig,
+    /// How served traffic is compared with the training data.
+    #[serde(default)]
+    pub monitor: MonitorConfig,
+    /// What a version must show before it may become `champion`.
+    #[serde(default)]
+    pub rollout: RolloutConfig,
+}
+
+/// What kind of model to build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Columns in, columns out.
+    Predict,
+    /// A causal language model, trained from scratch.
+    Language,
+}
+
+/// Where the rows come from and how they are cleaned and split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Files to read and then split. Paths are relative to the project file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source: Vec<String>,
+    /// Files of the training split, where the split is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub train: Vec<String>,
+    /// Files of the validation split, where it is given. Otherwise a share of the training rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub valid: Vec<String>,
+    /// Files of the test split, where it is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test: Vec<String>,
+    /// The format of the files. Without it, the file's ending decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<DataFormat>,
+    /// The column that holds the text (`language` only). Plain text files need none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_column: Option<String>,
+    /// How rows are divided among training, validation and test.
+    #[serde(default)]
+    pub split: SplitConfig,
+    /// What is mended and what is dropped. Every change and every drop is in the ledger.
+    #[serde(default)]
+    pub clean: CleanConfig,
+    /// The largest total size of the source files. Larger sources are refused.
+    #[serde(default = "default_bytes_max")]
+    #[schemars(range(min = 1))]
+    pub bytes_max: u64,
+}
+
+fn default_bytes_max() -> u64 {
+    2 << 30
+}
+
+/// The format of a source file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DataFormat {
+    /// Comma-separated values with a header line.
+    Csv,
+    /// Tab-separated values with a header line.
+    Tsv,
+    /// One JSON object a line.
+    Jsonl,
+    /// Apache Parquet.
+    Parquet,
+    /// Plain text: every line is one row with the single column `text`.
+    Text,
+}
+
+/// How rows are divided among training, validation and test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SplitConfig {
+    /// By what rule.
+    pub method: SplitMethod,
+    /// The column to split by: the class for `stratified` (default: the first category or binary
+    /// output), the time for `time` (required).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The share of the rows for validation (with given splits: of the training rows).
+    #[schemars(range(min = 0, max = 0.9))]
+    pub valid: f64,
+    /// The share of the rows for the test. With given splits the test files decide.
+    #[schemars(range(min = 0, max = 0.9))]
+    pub test: f64,
+}
+
+impl Default for SplitConfig {
+    fn default() -> Self {
+        Self { method: SplitMethod::Auto, by: None, valid: 0.1, test: 0.1 }
+    }
+}
+
+/// By what rule rows are split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitMethod {
+    /// Stratified where there is a category or binary output, random otherwise.
+    Auto,
+    /// Each row by a hash of the seed and the row's contents.
+    Random,
+    /// Random within each class, so that every split has the same share of each.
+    Stratified,
+    /// The oldest rows train, the newest test.
+    Time,
+}
+
+/// What is mended and what is dropped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CleanConfig {
+    /// Bring text to Unicode normalisation form C.
+    pub unicode: bool,
+    /// Trim text, and fold runs of blanks into one (in `language`, only trailing blanks are cut).
+    pub whitespace: bool,
+    /// What happens to a row that equals an earlier one in every input and output.
+    pub duplicates: DropOrKeep,
+    /// What happens to a row whose inputs are all missing.
+    pub empty: DropOrKeep,
+    /// What happens to a row that lacks an input. A row that lacks an output is always dropped.
+    pub missing: DropOrKeep,
+}
+
+impl Default for CleanConfig {
+    fn default() -> Self {
+        Self {
+            unicode: true,
+            whitespace: true,
+            duplicates: DropOrKeep::Drop,
+            empty: DropOrKeep::Drop,
+            missing: DropOrKeep::Keep,
+        }
+    }
+}
+
+/// Drop a row, or keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DropOrKeep {
+    /// The row is dropped, and the ledger says so.
+    Drop,
+    /// The row is kept.
+    Keep,
+}
+
+/// One column that goes in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InputConfig {
+    /// The column's name.
+    pub column: String,
+    /// Its type. Without it, the type is inferred from the data and printed.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub column_type: Option<ColumnType>,
+    /// How text becomes numbers (text only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<TextEncoder>,
+    /// Lengths of word n-grams, from and to (bag only). Derived: `[1, 2]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub word_ngrams: Option<[u32; 2]>,
+    /// Lengths of character n-grams, from and to (bag only). Derived: `[2, 5]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub character_ngrams: Option<[u32; 2]>,
+    /// How many buckets the n-grams of each kind are hashed into (bag only). Derived: 16384.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 16, max = 4_194_304))]
+    pub buckets: Option<u32>,
+    /// The longest text in tokens; what lies beyond is cut (transformer only). Derived: 64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub tokens_max: Option<u32>,
+}
+
+/// How text becomes numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TextEncoder {
+    /// Hashed bags of word and character n-grams with TF-IDF weights: quick and strong.
+    Bag,
+    /// A small transformer encoder over byte-level BPE tokens, trained from scratch.
+    Transformer,
+}
+
+/// One column that comes out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputConfig {
+    /// The column's name.
+    pub column: String,
+    /// Its type: number, category or binary. Without it, the type is inferred and printed.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub column_type: Option<ColumnType>,
+    /// What training minimises. Derived: `mse` for numbers, `cross_entropy` otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Loss>,
+    /// The weight of this output's loss among several outputs.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0))]
+    pub weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// What training minimises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// Mean squared error.
+    Mse,
+    /// Cross-entropy of the softmax (category) or of the logistic function (binary).
+    CrossEntropy,
+}
+
+/// The shape of the model. Every size can be left out; it is then derived, and `yard plan` prints it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// One dial for every size that is not given.
+    pub size: Size,
+    /// Widths of the hidden layers of a `predict` model. Empty: a linear model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Vec<u32>>,
+    /// Whether a `predict` model has an intercept. Without one, inputs and outputs are scaled but not
+    /// centred, so that the model passes through the origin.
+    pub intercept: bool,
+    /// Width of the transformer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 8, max = 8192))]
+    pub width: Option<u32>,
+    /// Layers of the transformer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 128))]
+    pub layers: Option<u32>,
+    /// Attention heads of the transformer; they must divide the width into even parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 128))]
+    pub heads: Option<u32>,
+    /// The longest sequence in tokens (`language` only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 8, max = 32_768))]
+    pub context: Option<u32>,
+    /// Size of the byte-level BPE vocabulary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 257, max = 65_536))]
+    pub vocabulary: Option<u32>,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            size: Size::Small,
+            hidden: None,
+            intercept: true,
+            width: None,
+            layers: None,
+            heads: None,
+            context: None,
+            vocabulary: None,
+        }
+    }
+}
+
+/// One dial for every size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Size {
+    /// For tests: seconds on a laptop.
+    Tiny,
+    /// Minutes on two cores.
+    Small,
+    /// An hour on two cores.
+    Medium,
+}
+
+/// How the model is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// The rule of the update.
+    pub optimizer: Optimizer,
+    /// The step size at its highest. Derived from the model where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub learning_rate: Option<f64>,
+    /// Momentum of SGD and of RMSprop.
+    #[schemars(range(min = 0, max = 0.9999))]
+    pub momentum: f64,
+    /// Decoupled weight decay of AdamW.
+    #[schemars(range(min = 0))]
+    pub weight_decay: f64,
+    /// L1 penalty on weights (not on intercepts).
+    #[schemars(range(min = 0))]
+    pub l1: f64,
+    /// L2 penalty on weights (not on intercepts), added to the loss as half its square.
+    #[schemars(range(min = 0))]
+    pub l2: f64,
+    /// How the step size falls after the warm-up.
+    pub schedule: Schedule,
+    /// The share of all steps over which the step size rises from zero.
+    #[schemars(range(min = 0, max = 1))]
+    pub warmup: f64,
+    /// Rows (or sequences) a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_536))]
+    pub batch_size: Option<u32>,
+    /// Passes over the training split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub epochs: Option<u32>,
+    /// Stop after this many epochs without a better validation loss, and keep the best. 0: never.
+    pub patience: u32,
+    /// Gradients longer than this (all of them as one vector) are scaled down to it. 0: never.
+    #[schemars(range(min = 0))]
+    pub clip_norm: f64,
+    /// The share of hidden units that a training step leaves out.
+    #[schemars(range(min = 0, max = 0.9))]
+    pub dropout: f64,
+    /// Seconds between checkpoints. A killed run continues from its last one.
+    #[schemars(range(min = 1))]
+    pub checkpoint_seconds: u32,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            optimizer: Optimizer::Adamw,
+            learning_rate: None,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            l1: 0.0,
+            l2: 0.0,
+            schedule: Schedule::Cosine,
+            warmup: 0.05,
+            batch_size: None,
+            epochs: None,
+            patience: 0,
+            clip_norm: 1.0,
+            dropout: 0.0,
+            checkpoint_seconds: 30,
+        }
+    }
+}
+
+/// The rule of the update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimizer {
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+    /// Adam (Kingma & Ba 2015).
+    Adam,
+    /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+    Adamw,
+    /// RMSprop (Hinton 2012).
+    Rmsprop,
+}
+
+/// How the step size falls after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// It does not.
+    Constant,
+    /// In a straight line to zero.
+    Linear,
+    /// Along half a cosine to zero.
+    Cosine,
+}
+
+/// A search for better settings, judged on the validation split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TuneConfig {
+    /// How many settings to try.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub trials: u32,
+    /// How the next setting is chosen.
+    #[serde(default = "default_sampler")]
+    pub sampler: Sampler,
+    /// Stop a trial whose validation loss is worse than the median of the others at the same epoch.
+    #[serde(default = "yes")]
+    pub stop_early: bool,
+    /// What is searched: a key of this file, such as `"train.learning_rate"`, and its range.
+    pub search: BTreeMap<String, SearchRange>,
+}
+
+fn default_sampler() -> Sampler {
+    Sampler::Tpe
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How the next setting is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampler {
+    /// At random.
+    Random,
+    /// Tree-structured Parzen estimator (Bergstra et al. 2011).
+    Tpe,
+}
+
+/// The range of one key: `low` and `high` for numbers, `choices` for names, numbers or truth values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRange {
+    /// The lowest value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub low: Option<f64>,
+    /// The highest value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub high: Option<f64>,
+    /// Whether the search is even in the logarithm.
+    #[serde(default)]
+    pub log: bool,
+    /// The values to choose from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choices: Option<Vec<serde_json::Value>>,
+}
+
+/// Make the model smaller.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompressConfig {
+    /// How weights are stored.
+    #[serde(default = "default_compression")]
+    pub method: Compression,
+    /// By how much the quality on the test split may fall before the result is refused: of accuracy
+    /// for category and binary outputs, of the coefficient of determination for numbers; for
+    /// language models, by how much the perplexity may rise, as a share.
+    #[serde(default = "default_quality_drop_max")]
+    #[schemars(range(min = 0, max = 1))]
+    pub quality_drop_max: f64,
+}
+
+impl Default for CompressConfig {
+    fn default() -> Self {
+        Self { method: default_compression(), quality_drop_max: default_quality_drop_max() }
+    }
+}
+
+fn default_compression() -> Compression {
+    Compression::Int8
+}
+
+fn default_quality_drop_max() -> f64 {
+    0.01
+}
+
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Eight-bit integers with one scale a row.
+    Int8,
+}
+
+/// Make an OCI image of the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PackageConfig {
+    /// The image's tag. Derived: `NAME:latest`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The port that the image's server listens on.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: u16,
+}
+
+impl Default for PackageConfig {
+    fn default() -> Self {
+        Self { tag: None, port: 8080 }
+    }
+}
+
+/// How the model is served.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServeConfig {
+    /// The address to listen on. Off loopback a key is required of every client.
+    pub address: String,
+    /// The largest request body.
+    #[schemars(range(min = 1024, max = 1_073_741_824))]
+    pub body_bytes_max: u32,
+    /// How many requests may be under way at once; more are answered with 503.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub requests_max: u32,
+    /// The most rows in one request, or tokens in one completion.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub rows_max: u32,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self { address: "127.0.0.1:8080".to_owned(), body_bytes_max: 8 << 20, requests_max: 256, rows_max: 4096 }
+    }
+}
+
+/// How served traffic is compared with the training data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MonitorConfig {
+    /// Below this many requests nothing is compared.
+    #[schemars(range(min = 1))]
+    pub requests_min: u32,
+    /// A population stability index above this is reported as drift.
+    #[schemars(range(min = 0))]
+    pub psi_max: f64,
+    /// A two-sample test with a smaller p-value (after Bonferroni's correction) is reported as drift.
+    #[schemars(range(min = 0, max = 1))]
+    pub p_value_min: f64,
+}
+
+impl Default for MonitorConfig {
+    fn default() -> Self {
+        Self { requests_min: 100, psi_max: 0.2, p_value_min: 0.01 }
+    }
+}
+
+/// What a version must show before it may become `champion`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RolloutConfig {
+    /// The conditions, all of which must hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gate: Vec<GateConfig>,
+    /// By how much a metric named in a gate may be worse than the champion's.
+    #[schemars(range(min = 0))]
+    pub regression_max: f64,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        Self { gate: Vec::new(), regression_max: 0.02 }
+    }
+}
+
+/// One condition on one metric of the test split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GateConfig {
+    /// The metric, such as `accuracy`, or `OUTPUT.accuracy` where there are several outputs.
+    pub metric: String,
+    /// The least value that passes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// The largest value that passes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+}

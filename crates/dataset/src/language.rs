@@ -1,0 +1,114 @@
+//! Tokens and documents of a `language` dataset.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::Path;
+
+use infer::description::TextCleaning;
+use serde::{Deserialize, Serialize};
+
+use crate::error::DatasetError;
+use crate::{PerSplit, Split};
+
+/// The file of [`LanguageInfo`].
+pub const LANGUAGE_FILE: &str = "language.json";
+
+/// What a `language` dataset holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LanguageInfo {
+    /// How text was cleaned.
+    pub clean: TextCleaning,
+    /// Tokens in the vocabulary.
+    pub vocabulary: usize,
+    /// Tokens of each split, ends of documents included.
+    pub tokens: PerSplit,
+    /// Documents of each split.
+    pub documents: PerSplit,
+    /// Bytes of text of each split, without ends of documents.
+    pub bytes: PerSplit,
+}
+
+impl LanguageInfo {
+    /// Reads it from a dataset's folder.
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`] or [`DatasetError::Damaged`].
+    pub fn load(folder: &Path) -> Result<Self, DatasetError> {
+        let path = folder.join(LANGUAGE_FILE);
+        let bytes = std::fs::read(&path).map_err(DatasetError::io("read", &path))?;
+        serde_json::from_slice(&bytes).map_err(DatasetError::damaged(&path))
+    }
+
+    /// Writes it to a dataset's folder.
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`].
+    pub fn save(&self, folder: &Path) -> Result<(), DatasetError> {
+        let path = folder.join(LANGUAGE_FILE);
+        let text = serde_json::to_string_pretty(self).map_err(DatasetError::damaged(&path))?;
+        std::fs::write(&path, text).map_err(DatasetError::io("write", &path))
+    }
+}
+
+/// A document of the test split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// Its position in all sources, from 0.
+    pub row: u64,
+    /// Its text, cleaned.
+    pub text: String,
+}
+
+/// Writes the tokens of a split.
+///
+/// # Errors
+/// [`DatasetError::Io`].
+pub fn write_tokens(folder: &Path, split: Split, tokens: &[u16]) -> Result<(), DatasetError> {
+    let path = folder.join(format!("{}.tokens", split.name()));
+    let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
+    std::fs::write(&path, bytes).map_err(DatasetError::io("write", &path))
+}
+
+/// Reads the tokens of a split.
+///
+/// # Errors
+/// [`DatasetError::Io`] or [`DatasetError::Damaged`].
+pub fn read_tokens(folder: &Path, split: Split) -> Result<Vec<u16>, DatasetError> {
+    let path = folder.join(format!("{}.tokens", split.name()));
+    let bytes = std::fs::read(&path).map_err(DatasetError::io("read", &path))?;
+    if bytes.len() % 2 != 0 {
+        return Err(DatasetError::Damaged { path, what: "half a token stands at its end".to_owned() });
+    }
+    Ok(bytes.as_chunks().0.iter().map(|pair| u16::from_le_bytes(*pair)).collect())
+}
+
+/// Writes the documents of the test split.
+///
+/// # Errors
+/// [`DatasetError::Io`].
+pub fn write_documents(folder: &Path, documents: &[Document]) -> Result<(), DatasetError> {
+    let path = folder.join("test.jsonl");
+    let file = File::create(&path).map_err(DatasetError::io("make", &path))?;
+    let mut out = BufWriter::new(file);
+    for document in documents {
+        let line = serde_json::to_string(document).map_err(DatasetError::damaged(&path))?;
+        writeln!(out, "{line}").map_err(DatasetError::io("write", &path))?;
+    }
+    out.flush().map_err(DatasetError::io("write", &path))
+}
+
+/// Reads the documents of the test split.
+///
+/// # Errors
+/// [`DatasetError::Io`] or [`DatasetError::Damaged`].
+pub fn read_documents(folder: &Path) -> Result<Vec<Document>, DatasetError> {
+    let path = folder.join("test.jsonl");
+    let file = File::open(&path).map_err(DatasetError::io("open", &path))?;
+    BufReader::new(file)
+        .lines()
+        .map(|line| {
+            let line = line.map_err(DatasetError::io("read", &path))?;
+            serde_json::from_str(&line).map_err(DatasetError::damaged(&path))
+        })
+        .collect()
+}

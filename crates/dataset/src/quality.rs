@@ -1,0 +1,143 @@
+//! The quality report: what the rows are like.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use base::ColumnType;
+use serde::{Deserialize, Serialize};
+
+use crate::PerSplit;
+use crate::error::DatasetError;
+
+/// The file of [`Quality`].
+pub const QUALITY_FILE: &str = "quality.json";
+
+/// What the rows are like. All counts are measured over all rows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Rows in the sources.
+    pub rows_read: u64,
+    /// Rows in the splits.
+    pub rows_kept: u64,
+    /// Rows of each split.
+    pub splits: PerSplit,
+    /// Dropped rows by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Changed cells by reason.
+    pub changed: BTreeMap<String, u64>,
+    /// The columns, inputs first.
+    pub columns: Vec<ColumnQuality>,
+    /// How often each label of each output stands in each split.
+    pub balance: BTreeMap<String, Balance>,
+    /// What a founder should know.
+    pub warnings: Vec<String>,
+}
+
+/// What one column is like, over the kept rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ColumnQuality {
+    /// Its name.
+    pub name: String,
+    /// `input`, `output` or `text`.
+    pub role: String,
+    /// Its type.
+    pub column_type: ColumnType,
+    /// Why it has that type.
+    pub inferred: String,
+    /// Rows that lack it.
+    pub missing: u64,
+    /// Distinct values, missing ones left out.
+    pub distinct: u64,
+    /// Of numbers: their distribution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<NumberQuality>,
+    /// Of text: the distribution of its length in characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<NumberQuality>,
+}
+
+/// The distribution of a number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NumberQuality {
+    /// The smallest.
+    pub min: f64,
+    /// The mean.
+    pub mean: f64,
+    /// The median.
+    pub median: f64,
+    /// The largest.
+    pub max: f64,
+    /// The standard deviation (of the population).
+    pub deviation: f64,
+    /// Its histogram.
+    pub histogram: Histogram,
+}
+
+/// Counts between edges: `counts[i]` from `edges[i]` up to `edges[i + 1]`, the last edge included.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Histogram {
+    /// One more than there are counts, ascending.
+    pub edges: Vec<f64>,
+    /// How many lie between.
+    pub counts: Vec<u64>,
+}
+
+/// How often each label stands in each split.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// The labels, sorted.
+    pub labels: Vec<String>,
+    /// Rows of the training split with each label.
+    pub train: Vec<u64>,
+    /// Rows of the validation split.
+    pub valid: Vec<u64>,
+    /// Rows of the test split.
+    pub test: Vec<u64>,
+}
+
+impl NumberQuality {
+    /// The distribution of numbers, in at most `bins` equal bins; `None` where there are none.
+    #[must_use]
+    pub fn of(numbers: &[f64], bins: usize) -> Option<Self> {
+        let mut sorted: Vec<f64> = numbers.iter().copied().filter(|number| number.is_finite()).collect();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let count = sorted.len() as f64;
+        let mean = sorted.iter().map(|number| number / count).sum::<f64>();
+        let deviation = sorted.iter().map(|number| (number - mean).powi(2) / count).sum::<f64>().sqrt();
+        let middle = sorted.len() / 2;
+        let median = if sorted.len() % 2 == 1 { sorted[middle] } else { sorted[middle - 1].midpoint(sorted[middle]) };
+        let span = max - min;
+        let bins = if span > 0.0 && span.is_finite() { bins.max(1) } else { 1 };
+        let mut counts = vec![0; bins];
+        for number in &sorted {
+            let bin = if bins == 1 { 0 } else { ((number - min) / span * bins as f64) as usize };
+            counts[bin.min(bins - 1)] += 1;
+        }
+        let edges =
+            (0..=bins).map(|edge| if edge == bins { max } else { min + span * edge as f64 / bins as f64 }).collect();
+        Some(Self { min, mean, median, max, deviation, histogram: Histogram { edges, counts } })
+    }
+}
+
+impl Quality {
+    /// Reads it from a dataset's folder.
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`] or [`DatasetError::Damaged`].
+    pub fn load(folder: &Path) -> Result<Self, DatasetError> {
+        let path = folder.join(QUALITY_FILE);
+        let bytes = std::fs::read(&path).map_err(DatasetError::io("read", &path))?;
+        serde_json::from_slice(&bytes).map_err(DatasetError::damaged(&path))
+    }
+
+    /// Writes it to a dataset's folder.
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`].
+    pub fn save(&self, folder: &Path) -> Result<(), DatasetError> {
+        let path = folder.join(QUALITY_FILE);
+        let text = serde_json::to_string_pretty(self).map_err(DatasetError::damaged(&path))?;
+        std::fs::write(&path, text).map_err(DatasetError::io("write", &path))
+    }
+}

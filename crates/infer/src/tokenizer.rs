@@ -1,0 +1,353 @@
+//! Text becomes tokens and tokens text: byte-level BPE (Sennrich et al. 2016, over bytes as in GPT-2)
+//! with one special token, [`END_OF_TEXT`]. `decode(encode(x)) == x` for every text, also for a text
+//! that holds the words `<|endoftext|>`: the special token is only ever added by us.
+//!
+//! Training and encoding are done by the `tokenizers` crate; the file is its `tokenizer.json`, which
+//! other programs read. Decoding is done here, so that a stream never shows half a character.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, Tokenizer, Trainer as _};
+use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
+
+use crate::description::END_OF_TEXT;
+use crate::error::InferError;
+
+/// How much text a vocabulary is learned from; what comes after is not looked at. The trainer counts
+/// pairs of tokens in 32 signed bits, and no pair can occur more often than there are bytes.
+pub const TRAIN_BYTES_MAX: usize = 1 << 30;
+/// The largest vocabulary: tokens are stored in 16 bits.
+pub const VOCABULARY_MAX: usize = 1 << 16;
+/// The smallest vocabulary: all bytes, and the end of a text.
+pub const VOCABULARY_MIN: usize = 257;
+/// The largest tokenizer file that is read.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// A byte-level BPE tokenizer. Clones share its tables.
+#[derive(Clone)]
+pub struct TextTokenizer(Arc<Tables>);
+
+struct Tables {
+    tokenizer: Tokenizer,
+    /// The bytes of every token; none for the end of a text.
+    bytes: Vec<Vec<u8>>,
+    end_of_text: u32,
+}
+
+impl std::fmt::Debug for TextTokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TextTokenizer").field("vocabulary_size", &self.vocabulary_size()).finish_non_exhaustive()
+    }
+}
+
+impl TextTokenizer {
+    /// Learns a vocabulary of at most `vocabulary` tokens; a small text gives fewer. The same texts
+    /// give the same tokenizer. At most [`TRAIN_BYTES_MAX`] bytes are looked at.
+    ///
+    /// # Errors
+    /// [`InferError::Tokenizer`] when the size is out of bounds or the crate fails.
+    pub fn train<'a>(texts: impl Iterator<Item = &'a str>, vocabulary: usize) -> Result<Self, InferError> {
+        if !(VOCABULARY_MIN..=VOCABULARY_MAX).contains(&vocabulary) {
+            let what = format!("a vocabulary has {VOCABULARY_MIN} to {VOCABULARY_MAX} tokens, not {vocabulary}");
+            return Err(fail("train")(what));
+        }
+        let mut left = TRAIN_BYTES_MAX;
+        let texts: Vec<&str> = texts
+            .take_while(|text| {
+                let fits = text.len() <= left;
+                left = left.saturating_sub(text.len());
+                fits
+            })
+            .collect();
+        let byte_level = ByteLevel::new(false, false, true);
+        let mut trainer = BpeTrainer::builder()
+            .vocab_size(vocabulary)
+            .min_frequency(2)
+            .show_progress(false)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .special_tokens(vec![AddedToken::from(END_OF_TEXT, true)])
+            .build();
+        trainer.feed(texts.iter(), |text| split(byte_level, text)).map_err(fail("train"))?;
+        let mut model = BPE::default();
+        let special = trainer.train(&mut model).map_err(fail("train"))?;
+        let mut tokenizer = Tokenizer::new(ModelWrapper::BPE(model));
+        tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(byte_level)));
+        tokenizer.with_decoder(Some(DecoderWrapper::ByteLevel(byte_level)));
+        tokenizer.add_special_tokens(special).map_err(fail("train"))?;
+        Self::new(tokenizer).map_err(fail("train"))
+    }
+
+    /// Reads `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`InferError::Io`]; [`InferError::Damaged`] when it is not a tokenizer as this program makes them.
+    pub fn load(path: &Path) -> Result<Self, InferError> {
+        let size = std::fs::metadata(path).map_err(InferError::io("read", path))?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(InferError::damaged(path)(format!("it has {size} bytes, more than {FILE_BYTES_MAX}")));
+        }
+        let bytes = std::fs::read(path).map_err(InferError::io("read", path))?;
+        Self::parse(&bytes).map_err(InferError::damaged(path))
+    }
+
+    /// Reads a tokenizer from the contents of its file.
+    ///
+    /// # Errors
+    /// [`InferError::Tokenizer`] when it is not a tokenizer as this program makes them.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InferError> {
+        Self::parse(bytes).map_err(fail("read"))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        // The crate panics on some of what is not JSON.
+        serde_json::from_slice::<serde_json::Value>(bytes).map_err(|error| error.to_string())?;
+        Tokenizer::from_bytes(bytes).map_err(|error| error.to_string()).and_then(Self::new)
+    }
+
+    /// Writes `tokenizer.json`, atomically; equal tokenizers give equal bytes.
+    ///
+    /// # Errors
+    /// [`InferError::Io`].
+    pub fn save(&self, path: &Path) -> Result<(), InferError> {
+        let text = self.0.tokenizer.to_string(false).map_err(fail("write"))?;
+        base::files::write_atomically(path, text.as_bytes()).map_err(InferError::io("write", path))
+    }
+
+    /// The tokens of a text. Nothing is added at either end.
+    ///
+    /// # Errors
+    /// [`InferError::Tokenizer`] when the crate fails, which no text should make it do.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, InferError> {
+        let encoding = self.0.tokenizer.encode_fast(text, false).map_err(fail("use"))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of tokens; bytes that are no UTF-8 become U+FFFD, and the end of a text and tokens
+    /// that do not exist become nothing.
+    #[must_use]
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        let bytes: Vec<u8> = tokens.iter().flat_map(|token| self.token_bytes(*token)).copied().collect();
+        String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+
+    /// The bytes that a token stands for.
+    #[must_use]
+    pub fn token_bytes(&self, token: u32) -> &[u8] {
+        self.0.bytes.get(token as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// The number of tokens, the end of a text among them.
+    #[must_use]
+    pub fn vocabulary_size(&self) -> usize {
+        self.0.bytes.len()
+    }
+
+    /// The token that ends a document.
+    #[must_use]
+    pub fn end_of_text(&self) -> u32 {
+        self.0.end_of_text
+    }
+
+    /// Builds the tables, and checks that the tokenizer can do what the type promises.
+    fn new(mut tokenizer: Tokenizer) -> Result<Self, String> {
+        let size = tokenizer.get_vocab_size(true);
+        if !(VOCABULARY_MIN..=VOCABULARY_MAX).contains(&size) {
+            return Err(format!("its vocabulary has {size} tokens, not {VOCABULARY_MIN} to {VOCABULARY_MAX}"));
+        }
+        let byte_level = PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, true));
+        if tokenizer.get_pre_tokenizer() != Some(&byte_level) || tokenizer.get_normalizer().is_some() {
+            return Err("it is not a byte-level tokenizer without normaliser".to_owned());
+        }
+        let truncates = tokenizer.get_truncation().is_some() || tokenizer.get_padding().is_some();
+        if truncates || tokenizer.get_post_processor().is_some() {
+            return Err("it cuts, pads or adds tokens".to_owned());
+        }
+        let end_of_text = tokenizer.token_to_id(END_OF_TEXT).ok_or(format!("it has no token {END_OF_TEXT}"))?;
+        if tokenizer.get_added_vocabulary().len() != 1 {
+            return Err(format!("it has special tokens besides {END_OF_TEXT}"));
+        }
+        let size_u32 = u32::try_from(size).map_err(|error| error.to_string())?;
+        let mut bytes = Vec::with_capacity(size);
+        for id in 0..size_u32 {
+            let token = tokenizer.id_to_token(id).ok_or(format!("it has no token with the number {id}"))?;
+            bytes.push(if id == end_of_text { Vec::new() } else { bytes_of(&token)? });
+        }
+        let single: std::collections::BTreeSet<u8> = bytes.iter().filter(|b| b.len() == 1).map(|b| b[0]).collect();
+        if single.len() != 256 {
+            return Err(format!("{} bytes have no token of their own", 256 - single.len()));
+        }
+        tokenizer.set_encode_special_tokens(true);
+        Ok(Self(Arc::new(Tables { tokenizer, bytes, end_of_text })))
+    }
+}
+
+/// Turns tokens that come one by one into text, and never shows half a character.
+#[derive(Debug, Clone)]
+pub struct StreamDecoder {
+    tokenizer: TextTokenizer,
+    /// The beginning of a character whose end has not come.
+    pending: Vec<u8>,
+}
+
+impl StreamDecoder {
+    /// A decoder at the beginning of a text.
+    #[must_use]
+    pub fn new(tokenizer: &TextTokenizer) -> Self {
+        Self { tokenizer: tokenizer.clone(), pending: Vec::new() }
+    }
+
+    /// The text that one more token completes; often empty in the middle of a character.
+    pub fn push(&mut self, token: u32) -> String {
+        self.pending.extend_from_slice(self.tokenizer.token_bytes(token));
+        let mut text = String::new();
+        let mut done = 0;
+        loop {
+            match std::str::from_utf8(&self.pending[done..]) {
+                Ok(rest) => {
+                    text.push_str(rest);
+                    done = self.pending.len();
+                    break;
+                }
+                Err(error) => {
+                    let valid = done + error.valid_up_to();
+                    text.push_str(&String::from_utf8_lossy(&self.pending[done..valid]));
+                    done = valid;
+                    // `None`: the bytes may yet become a character.
+                    let Some(wrong) = error.error_len() else { break };
+                    text.push(char::REPLACEMENT_CHARACTER);
+                    done += wrong;
+                }
+            }
+        }
+        self.pending.drain(..done);
+        text
+    }
+
+    /// What is left when no more tokens come: nothing, or U+FFFD for a character that was cut off.
+    #[must_use]
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.pending).into_owned()
+    }
+}
+
+fn fail<E: ToString>(verb: &'static str) -> impl FnOnce(E) -> InferError {
+    move |error| InferError::Tokenizer { verb, what: error.to_string() }
+}
+
+/// The words that merges stay within, in the byte-level alphabet.
+fn split(byte_level: ByteLevel, text: &str) -> tokenizers::Result<Vec<String>> {
+    let mut text = PreTokenizedString::from(text);
+    byte_level.pre_tokenize(&mut text)?;
+    let words = text.get_splits(OffsetReferential::Original, OffsetType::None);
+    Ok(words.into_iter().map(|(word, _, _)| word.to_owned()).collect())
+}
+
+/// The bytes behind a token in GPT-2's alphabet: printable Latin-1 characters stand for themselves,
+/// and the other bytes, in order, for the characters from U+0100 on.
+fn bytes_of(token: &str) -> Result<Vec<u8>, String> {
+    token.chars().map(|c| byte_of(c).ok_or_else(|| format!("its token {token:?} is not byte-level"))).collect()
+}
+
+fn byte_of(character: char) -> Option<u8> {
+    let code = u32::from(character);
+    let byte = match code {
+        0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff => code,
+        0x100..=0x120 => code - 0x100,
+        0x121..=0x142 => code - 0x121 + 0x7f,
+        0x143 => 0xad,
+        _ => return None,
+    };
+    u8::try_from(byte).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXTS: [&str; 4] =
+        ["床前明月光，疑是地上霜。", "舉頭望明月，低頭思故鄉。", "the cat sat on the mat", "the hat of the cat"];
+
+    fn tokenizer() -> TextTokenizer {
+        TextTokenizer::train(TEXTS.into_iter().cycle().take(40), 300).unwrap()
+    }
+
+    #[test]
+    fn training_is_deterministic_and_merges_what_is_frequent() {
+        let one = tokenizer();
+        assert_eq!(one.0.tokenizer.to_string(false).unwrap(), tokenizer().0.tokenizer.to_string(false).unwrap());
+        assert_eq!(one.vocabulary_size(), 300);
+        assert_eq!(one.encode(" the").unwrap().len(), 1);
+        assert!(one.encode("明月").unwrap().len() < 6);
+    }
+
+    #[test]
+    fn a_small_text_gives_a_small_vocabulary() {
+        assert_eq!(TextTokenizer::train(std::iter::empty(), 4096).unwrap().vocabulary_size(), 257);
+        assert!(TextTokenizer::train(std::iter::empty(), 256).is_err());
+    }
+
+    #[test]
+    fn every_byte_has_its_character() {
+        let all: std::collections::BTreeSet<u8> =
+            ByteLevel::alphabet().into_iter().map(|c| byte_of(c).unwrap()).collect();
+        assert_eq!(all.len(), 256);
+        // Our table is the crate's: what it encodes we decode.
+        let one = tokenizer();
+        let text: String = (0..0x250).filter_map(char::from_u32).collect();
+        assert_eq!(one.decode(&one.encode(&text).unwrap()), text);
+    }
+
+    #[test]
+    fn a_text_cannot_write_the_special_token() {
+        let one = tokenizer();
+        let tokens = one.encode("a<|endoftext|>b").unwrap();
+        assert!(!tokens.contains(&one.end_of_text()));
+        assert_eq!(one.decode(&tokens), "a<|endoftext|>b");
+        assert_eq!(one.decode(&[one.end_of_text(), 99_999]), "");
+    }
+
+    #[test]
+    fn a_file_is_read_back_and_rubbish_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let one = tokenizer();
+        one.save(&path).unwrap();
+        let two = TextTokenizer::load(&path).unwrap();
+        let text = "明月 of the <|endoftext|> cat";
+        assert_eq!(one.encode(text).unwrap(), two.encode(text).unwrap());
+        assert_eq!(one.end_of_text(), two.end_of_text());
+        let good = std::fs::read_to_string(&path).unwrap();
+        for bad in
+            [&good[..good.len() / 2], "{}", "", &good.replace("<|endoftext|>", "<s>"), &good.replace("\"Ġ\"", "\"Ꮤ\"")]
+        {
+            std::fs::write(&path, bad).unwrap();
+            assert!(matches!(TextTokenizer::load(&path), Err(InferError::Damaged { .. })));
+        }
+        assert!(matches!(TextTokenizer::load(&folder.path().join("absent")), Err(InferError::Io { .. })));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_text_comes_back(text in "(?s).{0,64}") {
+            let one = tokenizer();
+            let tokens = one.encode(&text).unwrap();
+            proptest::prop_assert_eq!(one.decode(&tokens), text.as_str());
+            let mut stream = StreamDecoder::new(&one);
+            let mut shown: String = tokens.iter().map(|token| stream.push(*token)).collect();
+            shown.push_str(&stream.finish());
+            proptest::prop_assert_eq!(shown, text);
+        }
+
+        #[test]
+        fn a_stream_of_any_tokens_is_what_decoding_them_at_once_gives(tokens in proptest::collection::vec(0_u32..300, 0..40)) {
+            let one = tokenizer();
+            let mut stream = StreamDecoder::new(&one);
+            let mut shown: String = tokens.iter().map(|token| stream.push(*token)).collect();
+            shown.push_str(&stream.finish());
+            proptest::prop_assert_eq!(shown, one.decode(&tokens));
+        }
+    }
+}

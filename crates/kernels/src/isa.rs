@@ -1,0 +1,112 @@
+//! Which instruction set kernels use. It is looked up once; a test may force a lesser one.
+//!
+//! [`kernel!`] is the whole pattern: the body is a plain function, always inlined, and compiled into
+//! one copy per instruction set by the attribute `target_feature`. Calling such a copy is unsafe
+//! unless the processor has the features, which [`current`] guarantees.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// An instruction set that kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Isa {
+    /// What every processor of the architecture has.
+    Portable = 1,
+    /// AVX2 with FMA: 8 lanes.
+    Avx2 = 2,
+    /// AVX-512 F, BW, DQ and VL: 16 lanes.
+    Avx512 = 3,
+}
+
+/// 0: not looked up yet.
+static CURRENT: AtomicU8 = AtomicU8::new(0);
+
+/// The instruction set in use. It is always one that the processor has.
+#[must_use]
+#[inline]
+pub fn current() -> Isa {
+    match CURRENT.load(Ordering::Relaxed) {
+        3 => Isa::Avx512,
+        2 => Isa::Avx2,
+        1 => Isa::Portable,
+        _ => look_up(),
+    }
+}
+
+/// The best instruction set of this processor.
+#[must_use]
+pub fn best() -> Isa {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        if avx2 && avx512 {
+            return Isa::Avx512;
+        }
+        if avx2 {
+            return Isa::Avx2;
+        }
+    }
+    Isa::Portable
+}
+
+/// Every instruction set of this processor, the plainest first.
+#[must_use]
+pub fn available() -> Vec<Isa> {
+    [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= best()).collect()
+}
+
+/// Makes every kernel of the process use `isa`, or the best one it has: for tests and benchmarks.
+/// What the processor does not have is refused, and nothing changes.
+pub fn force(isa: Option<Isa>) -> bool {
+    let wanted = isa.unwrap_or_else(best);
+    let possible = wanted <= best();
+    if possible {
+        CURRENT.store(wanted as u8, Ordering::Relaxed);
+    }
+    possible
+}
+
+#[cold]
+fn look_up() -> Isa {
+    let found = best();
+    CURRENT.store(found as u8, Ordering::Relaxed);
+    found
+}
+
+/// Defines a kernel: a public function that runs its body compiled for [`current`].
+macro_rules! kernel {
+    ($(#[$meta:meta])* pub fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        pub fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($arg: $ty),*) $(-> $ret)? {
+                body($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            fn avx512($($arg: $ty),*) $(-> $ret)? {
+                body($($arg),*)
+            }
+
+            match $crate::isa::current() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `current` names only what this processor has.
+                $crate::isa::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `current` names only what this processor has.
+                $crate::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                _ => body($($arg),*),
+            }
+        }
+    };
+}
+pub(crate) use kernel;

@@ -1,0 +1,23 @@
+//! SIMD compute on plain slices: products, norms, activations, softmax, optimiser steps.
+//!
+//! Each kernel is written once, in plain Rust over blocks of [`LANES`] values, and compiled once per
+//! instruction set ([`isa`] chooses at run time). Every kernel fixes the order of its operations (16
+//! partial sums, fused multiply-adds, one tree at the end, an exponential of our own), so that **a
+//! result has the same bits on every instruction set**, in every batch and on every thread; the tests
+//! hold each kernel to that, and to a plain reference in double precision.
+//!
+//! Shapes are the caller's promise: a kernel panics when slices do not fit each other. Not a number
+//! goes in, not a number comes out. The crate knows no framework, no file, no thread.
+
+pub mod activation;
+pub mod isa;
+pub mod linear;
+pub mod optimizer;
+pub mod vector;
+
+pub use activation::{log_sum_exp, relu, rms_norm, rotary, sigmoid, silu, softmax, swiglu};
+pub use linear::{add_rows, add_rows_int8, linear, linear_int8};
+pub use vector::{axpy, dot, dot_int8, global_norm};
+
+/// The number of partial sums of every reduction; also the width that loops are cut into.
+pub const LANES: usize = 16;

@@ -1,0 +1,27 @@
+//! The models that [`infer::description`] describes, as graphs that can be trained: a batch and plain
+//! parameter vectors in, a loss and plain gradient vectors out.
+//!
+//! Burn does matrix products and automatic differentiation in here and is seen by no other crate. The
+//! trainer owns the parameters as plain vectors, so that checkpoints, exact resume and export need
+//! nothing of Burn. What would be the bottleneck has a hand-written backward pass: sparse sums,
+//! embeddings, transformer layers, the tied head, the losses.
+//!
+//! **Invariant:** no files, no stages, no config. Results depend on neither time nor threads.
+
+mod dropout;
+mod graph;
+pub mod language;
+pub mod loss;
+pub mod predict;
+pub mod random;
+#[cfg(test)]
+mod reference;
+mod tensors;
+mod transformer;
+
+pub use dropout::Dropout;
+pub use loss::Targets;
+pub use tensors::{Tensor, Tensors, initial};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+use std::sync::mpsc;
+
+use super::*;
+use crate::routes::with_fallback;
+use crate::slot::tests::{Folders, folders};
+
+fn app() -> (tempfile::TempDir, Arc<Folders>, Arc<App>) {
+    let (root, source) = folders();
+    let source = Arc::new(source);
+    let limits = crate::config::Limits { requests_max: 2, ..crate::config::Limits::default() };
+    let config = ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits, threads: 1 };
+    let first = Loaded::load(&*source, &source.wanted().unwrap()).unwrap();
+    (root, source.clone(), Arc::new(App::new(config, source, first)))
+}
+
+#[test]
+fn only_names_of_this_machine_are_local() {
+    for text in ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "127.9.9.9", "[::1]:1", "http://localhost:3000"] {
+        assert!(is_local(text.as_bytes()), "{text}");
+    }
+    for text in ["", "null", "evil.example", "127.0.0.1.evil.example", "http://evil.example", "0.0.0.0", "[::2]"] {
+        assert!(!is_local(text.as_bytes()), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer_and_the_worker_is_free_again() {
+    let (_root, _source, app) = app();
+    let limit = Duration::from_secs(5);
+    for count in 1..=3 {
+        let refusal = app.work::<()>(limit, |_, _| panic!("on purpose")).await.unwrap_err();
+        assert!(refusal.is_internal());
+        assert_eq!(app.metrics.panics.load(Ordering::Relaxed), count);
+    }
+    assert_eq!(app.work(limit, |_, _| Ok(7)).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn work_that_takes_too_long_is_told_to_end() {
+    let (_root, _source, app) = app();
+    let (sender, ended) = mpsc::channel();
+    let work = move |_: &App, cancel: &Cancel| -> Result<(), Refusal> {
+        while !cancel.asked() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        sender.send(()).unwrap();
+        Ok(())
+    };
+    let refusal = app.work(Duration::from_millis(50), work).await.unwrap_err();
+    assert_eq!(refusal.status, StatusCode::GATEWAY_TIMEOUT);
+    ended.recv_timeout(Duration::from_secs(5)).unwrap();
+}
+
+#[test]
+fn a_version_that_fails_at_first_is_answered_for_by_the_one_before() {
+    let (_root, source, app) = app();
+    app.slot.answered(&app.slot.current());
+    let answer = |loaded: &Arc<Loaded>| {
+        if loaded.version == 2 { Err(Refusal::internal("it broke")) } else { Ok(loaded.version) }
+    };
+    let switch = |version| {
+        source.want(version);
+        app.slot.follow(&*app.source, &app.recorder, &app.metrics);
+        app.slot.current()
+    };
+    let second = switch(2);
+    assert_eq!(second.version, 2);
+    assert_eq!(with_fallback(&app, &second, false, answer).unwrap(), 1);
+    // A client that named the version gets no other; neither does one whose request was wrong.
+    assert!(with_fallback(&app, &second, true, answer).unwrap_err().is_internal());
+    let third = switch(3);
+    let wrong = with_fallback::<()>(&app, &third, false, |_| Err(Refusal::bad("wrong"))).unwrap_err();
+    assert_eq!((wrong.status, app.slot.current().version), (StatusCode::BAD_REQUEST, 3));
+    // A panic counts as the program's fault too.
+    let panicking = |loaded: &Arc<Loaded>| if loaded.version == 3 { panic!("on purpose") } else { Ok(loaded.version) };
+    assert_eq!(with_fallback(&app, &third, false, panicking).unwrap(), 1);
+}

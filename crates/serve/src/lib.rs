@@ -1,0 +1,33 @@
+//! The wire protocols: Open Inference Protocol v2 for models of columns, OpenAI's completions for
+//! language models, health and metrics for both; and the check that what is served is what was trained.
+//!
+//! Start with [`server::run`]; a request goes from `routes` (or `completions`) through `oip` to
+//! [`infer`], on the version that `slot` holds. [`verify_predict`] asks a running server from outside.
+//!
+//! **Invariant:** this crate knows no training. **Invariant:** nothing from outside is unlimited: size,
+//! rows, time, requests and connections all have a limit in [`Limits`].
+
+mod app;
+mod cells;
+mod client;
+mod completion_request;
+mod completions;
+mod config;
+mod error;
+mod metrics;
+mod model;
+mod oip;
+mod patient;
+mod refusal;
+mod routes;
+pub mod server;
+mod slot;
+mod source;
+mod traffic;
+mod verify;
+
+pub use config::{Limits, ServerConfig};
+pub use error::ServeError;
+pub use server::{Ready, Running, Server, Summary, run, start};
+pub use source::{FolderSource, Kept, RegistrySource, Source, Wanted};
+pub use verify::{VerifyReport, verify_language, verify_predict};

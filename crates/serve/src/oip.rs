@@ -1,0 +1,361 @@
+//! The Open Inference Protocol, version 2, over REST: the types on the wire, how a request becomes rows,
+//! and how predictions become tensors.
+//!
+//! | column | tensor in | tensors out |
+//! |---|---|---|
+//! | text | `NAME` BYTES `[-1]` | |
+//! | category | `NAME` BYTES `[-1]` | `NAME` BYTES `[-1]`, `NAME.probabilities` FP32 `[-1, labels]` |
+//! | binary | `NAME` BOOL `[-1]` | `NAME` BYTES `[-1]` (as in the source), `NAME.probability` FP32 `[-1]` of the second label |
+//! | number | `NAME` FP64 `[-1]` | `NAME` FP32 `[-1]` |
+//!
+//! A shape `[N, 1]` is read like `[N]`. `null` stands for a missing value. Numbers may come as any
+//! floating-point or integer datatype, and are taken as they are written. The labels that the
+//! probabilities belong to stand in `parameters.labels`. An answer's FP32 is written with the fewest
+//! digits that give the same 32 bits again, also to a client that reads doubles and rounds.
+
+use base::{ColumnType, Value};
+use infer::description::{OutputDescription, PredictDescription, Target};
+use infer::predict::Prediction;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use crate::cells::{Cell, Cells, commas};
+use crate::refusal::Refusal;
+
+/// A request for predictions.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InferRequest {
+    id: Option<String>,
+    #[serde(default, rename = "parameters")]
+    _parameters: Option<serde_json::Map<String, Json>>,
+    inputs: Vec<RequestInput>,
+    outputs: Option<Vec<RequestOutput>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestInput {
+    name: String,
+    shape: Vec<u64>,
+    datatype: String,
+    #[serde(default)]
+    parameters: Option<serde_json::Map<String, Json>>,
+    #[serde(default)]
+    data: Option<Cells>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestOutput {
+    name: String,
+    #[serde(default, rename = "parameters")]
+    _parameters: Option<serde_json::Map<String, Json>>,
+}
+
+/// A request that was understood.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Asked {
+    id: Option<String>,
+    pub(crate) rows: Vec<Vec<Value>>,
+    outputs: Option<Vec<String>>,
+}
+
+#[derive(Debug, Serialize)]
+struct InferResponse<'a> {
+    model_name: &'a str,
+    model_version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    outputs: Vec<ResponseOutput<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ResponseOutput<'a> {
+    name: String,
+    datatype: &'static str,
+    shape: Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<Labels<'a>>,
+    data: Data<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Labels<'a> {
+    labels: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Text(Vec<&'a str>),
+    Numbers(Vec<Fp32>),
+}
+
+/// A number that a client reads back with the same 32 bits, although JSON's readers go through doubles.
+#[derive(Debug, Clone, Copy)]
+struct Fp32(f32);
+
+/// The bits, without the sign, of the one number whose shortest digits (7.038531e-26) give a neighbour
+/// when they are rounded to a double first and to 32 bits then: all 2^31 patterns were tried.
+const TWICE_ROUNDED: u32 = 0x15AE_43FD;
+
+impl Serialize for Fp32 {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.to_bits() & 0x7FFF_FFFF == TWICE_ROUNDED {
+            return serializer.serialize_f64(f64::from(self.0));
+        }
+        serializer.serialize_f32(self.0)
+    }
+}
+
+/// Reads a request for a model of these columns.
+pub(crate) fn read(description: &PredictDescription, body: &[u8], rows_max: usize) -> Result<Asked, Refusal> {
+    let inputs = &description.columns.inputs;
+    let values_max = rows_max.saturating_mul(inputs.len()).saturating_add(4096);
+    if commas(body) > values_max {
+        return Err(Refusal::bad(format!("the request has more values than {rows_max} rows can have")));
+    }
+    let request: InferRequest = serde_json::from_slice(body)
+        .map_err(|error| Refusal::bad(format!("the body is not an inference request: {error}")))?;
+    check_names(description, &request)?;
+    let count = rows_of(&request.inputs, rows_max)?;
+    let mut rows: Vec<Vec<Value>> = (0..count).map(|_| Vec::with_capacity(inputs.len())).collect();
+    let mut tensors = request.inputs;
+    for input in inputs {
+        let Some(at) = tensors.iter().position(|tensor| tensor.name == input.name) else {
+            let name = &input.name;
+            return Err(Refusal::bad(format!("the input {name:?} is absent; send null where a value is missing")));
+        };
+        for (index, value) in values(tensors.swap_remove(at), input.column_type)?.into_iter().enumerate() {
+            rows[index].push(value);
+        }
+    }
+    let outputs = request.outputs.map(|outputs| outputs.into_iter().map(|output| output.name).collect());
+    Ok(Asked { id: request.id, rows, outputs })
+}
+
+fn check_names(description: &PredictDescription, request: &InferRequest) -> Result<(), Refusal> {
+    let known: Vec<&str> = description.columns.inputs.iter().map(|input| input.name.as_str()).collect();
+    for (index, tensor) in request.inputs.iter().enumerate() {
+        if !known.contains(&tensor.name.as_str()) {
+            let (name, known) = (&tensor.name, known.join(", "));
+            return Err(Refusal::bad(format!("the model has no input {name:?}; it has {known}")));
+        }
+        if request.inputs[..index].iter().any(|other| other.name == tensor.name) {
+            return Err(Refusal::bad(format!("the input {:?} is given twice", tensor.name)));
+        }
+    }
+    let offered: Vec<String> = description.columns.outputs.iter().flat_map(output_names).collect();
+    for output in request.outputs.iter().flatten() {
+        if !offered.contains(&output.name) {
+            let (name, offered) = (&output.name, offered.join(", "));
+            return Err(Refusal::bad(format!("the model has no output {name:?}; it has {offered}")));
+        }
+    }
+    Ok(())
+}
+
+/// The number of rows that all tensors agree on.
+fn rows_of(tensors: &[RequestInput], rows_max: usize) -> Result<usize, Refusal> {
+    let mut rows = None;
+    for tensor in tensors {
+        let name = &tensor.name;
+        let count = match tensor.shape[..] {
+            [count] | [count, 1] => count,
+            _ => {
+                let shape = &tensor.shape;
+                return Err(Refusal::bad(format!("the input {name:?} has shape {shape:?}; it must be [N] or [N, 1]")));
+            }
+        };
+        if count != *rows.get_or_insert(count) {
+            return Err(Refusal::bad(format!(
+                "the input {name:?} has {count} rows, and another has {}",
+                rows.unwrap_or(0)
+            )));
+        }
+    }
+    match rows.map(usize::try_from) {
+        Some(Ok(count)) if count >= 1 && count <= rows_max => Ok(count),
+        Some(Ok(0)) | None => Err(Refusal::bad("the request has no rows")),
+        _ => Err(Refusal::bad(format!("the request has more than {rows_max} rows"))),
+    }
+}
+
+/// One tensor's values, checked against its shape, its datatype and the column's type.
+fn values(tensor: RequestInput, column_type: ColumnType) -> Result<Vec<Value>, Refusal> {
+    let RequestInput { name, shape, datatype, parameters, data } = tensor;
+    if parameters.is_some_and(|parameters| parameters.contains_key("binary_data_size")) {
+        return Err(Refusal::bad(format!(
+            "the input {name:?} is sent as binary data, an extension that this server does not have; send it as JSON"
+        )));
+    }
+    let Some(data) = data else { return Err(Refusal::bad(format!("the input {name:?} has no data"))) };
+    let (wanted, fits) = match column_type {
+        ColumnType::Text | ColumnType::Category => ("BYTES", datatype == "BYTES"),
+        ColumnType::Binary => ("BOOL", datatype == "BOOL"),
+        ColumnType::Number => ("FP64", is_numeric(&datatype)),
+    };
+    if !fits {
+        return Err(Refusal::bad(format!("the input {name:?} has datatype {datatype:?}; it must be {wanted}")));
+    }
+    if data.nested && shape.len() != 2 {
+        return Err(Refusal::bad(format!("the data of {name:?} are nested, and its shape is not [N, 1]")));
+    }
+    if data.cells.len() as u64 != shape[0] {
+        let count = data.cells.len();
+        return Err(Refusal::bad(format!("the input {name:?} has {count} values, and its shape says {}", shape[0])));
+    }
+    let whole = datatype.contains("INT");
+    let mut values = Vec::with_capacity(data.cells.len());
+    for (row, cell) in data.cells.into_iter().enumerate() {
+        let value = match (cell, column_type) {
+            (Cell::Null, _) => Value::Missing,
+            (Cell::Text(text), ColumnType::Text | ColumnType::Category) => Value::Text(text.into()),
+            (Cell::Bool(binary), ColumnType::Binary) => Value::Binary(binary),
+            (Cell::Number(number), ColumnType::Number) if !whole || number.fract() == 0.0 => Value::Number(number),
+            (cell, _) => {
+                let kind = cell.kind();
+                return Err(Refusal::bad(format!(
+                    "row {row} of the input {name:?} is {kind}, which is not {datatype}"
+                )));
+            }
+        };
+        values.push(value);
+    }
+    Ok(values)
+}
+
+fn is_numeric(datatype: &str) -> bool {
+    const NUMERIC: [&str; 12] =
+        ["FP64", "FP32", "FP16", "BF16", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"];
+    NUMERIC.contains(&datatype)
+}
+
+/// The tensors that an output column answers with.
+pub(crate) fn output_names(output: &OutputDescription) -> Vec<String> {
+    let name = &output.name;
+    match output.target {
+        Target::Category { .. } => vec![name.clone(), format!("{name}.probabilities")],
+        Target::Binary { .. } => vec![name.clone(), format!("{name}.probability")],
+        Target::Number { .. } => vec![name.clone()],
+    }
+}
+
+/// Which of a binary output's two labels a probability stands for.
+pub(crate) fn binary_label(probability: f32) -> usize {
+    usize::from(probability >= 0.5)
+}
+
+/// Writes the answer.
+pub(crate) fn write(
+    description: &PredictDescription,
+    (name, version): (&str, u32),
+    asked: &Asked,
+    predictions: &[Vec<Prediction>],
+) -> Result<Vec<u8>, Refusal> {
+    let wanted = |name: &str| asked.outputs.as_ref().is_none_or(|wanted| wanted.iter().any(|one| one == name));
+    let mut outputs = Vec::new();
+    for (index, output) in description.columns.outputs.iter().enumerate() {
+        let column = predictions.iter().map(|row| &row[index]);
+        outputs.extend(tensors(output, column).into_iter().filter(|tensor| wanted(&tensor.name)));
+    }
+    if let Some(order) = &asked.outputs {
+        outputs.sort_by_key(|tensor| order.iter().position(|name| *name == tensor.name));
+    }
+    let response =
+        InferResponse { model_name: name, model_version: version.to_string(), id: asked.id.as_deref(), outputs };
+    serde_json::to_vec(&response).map_err(|error| Refusal::internal(format!("the answer cannot be written: {error}")))
+}
+
+fn tensors<'a>(
+    output: &'a OutputDescription,
+    column: impl ExactSizeIterator<Item = &'a Prediction>,
+) -> Vec<ResponseOutput<'a>> {
+    let rows = column.len();
+    let labels: &[String] = match &output.target {
+        Target::Category { labels } => labels,
+        Target::Binary { labels } => labels,
+        Target::Number { .. } => &[],
+    };
+    let (mut texts, mut numbers) = (Vec::with_capacity(rows), Vec::with_capacity(rows * labels.len().max(1)));
+    for prediction in column {
+        match prediction {
+            Prediction::Category { label, probabilities } => {
+                texts.push(labels[*label].as_str());
+                numbers.extend(probabilities.iter().copied().map(Fp32));
+            }
+            Prediction::Binary { probability } => {
+                texts.push(labels[binary_label(*probability)].as_str());
+                numbers.push(Fp32(*probability));
+            }
+            Prediction::Number { value } => numbers.push(Fp32(*value)),
+        }
+    }
+    let name = &output.name;
+    match &output.target {
+        Target::Category { .. } => {
+            let probabilities =
+                numeric(format!("{name}.probabilities"), vec![rows, labels.len()], Some(labels), numbers);
+            vec![textual(name, texts), probabilities]
+        }
+        Target::Binary { .. } => {
+            vec![textual(name, texts), numeric(format!("{name}.probability"), vec![rows], Some(labels), numbers)]
+        }
+        Target::Number { .. } => vec![numeric(name.clone(), vec![rows], None, numbers)],
+    }
+}
+
+fn textual<'a>(name: &str, texts: Vec<&'a str>) -> ResponseOutput<'a> {
+    let (name, shape) = (name.to_owned(), vec![texts.len()]);
+    ResponseOutput { name, datatype: "BYTES", shape, parameters: None, data: Data::Text(texts) }
+}
+
+fn numeric(name: String, shape: Vec<usize>, labels: Option<&[String]>, numbers: Vec<Fp32>) -> ResponseOutput<'_> {
+    let parameters = labels.map(|labels| Labels { labels });
+    ResponseOutput { name, datatype: "FP32", shape, parameters, data: Data::Numbers(numbers) }
+}
+
+/// What the server says of itself.
+pub(crate) fn server_metadata() -> Json {
+    json!({ "name": "modelyard", "version": env!("CARGO_PKG_VERSION"), "extensions": [] })
+}
+
+/// What the server says of a model of columns.
+pub(crate) fn model_metadata(description: &PredictDescription, name: &str, version: u32) -> Json {
+    let inputs: Vec<Json> = description
+        .columns
+        .inputs
+        .iter()
+        .map(|input| {
+            let datatype = match input.column_type {
+                ColumnType::Text | ColumnType::Category => "BYTES",
+                ColumnType::Binary => "BOOL",
+                ColumnType::Number => "FP64",
+            };
+            json!({ "name": input.name, "datatype": datatype, "shape": [-1] })
+        })
+        .collect();
+    let outputs: Vec<Json> = description.columns.outputs.iter().flat_map(output_metadata).collect();
+    json!({ "name": name, "versions": [version.to_string()], "platform": "modelyard", "inputs": inputs, "outputs": outputs })
+}
+
+fn output_metadata(output: &OutputDescription) -> Vec<Json> {
+    let name = &output.name;
+    let label = json!({ "name": name, "datatype": "BYTES", "shape": [-1] });
+    match &output.target {
+        Target::Category { labels } => {
+            let (probabilities, shape) = (format!("{name}.probabilities"), json!([-1, labels.len()]));
+            let parameters = json!({ "labels": labels });
+            vec![label, json!({ "name": probabilities, "datatype": "FP32", "shape": shape, "parameters": parameters })]
+        }
+        Target::Binary { labels } => {
+            let (probability, parameters) = (format!("{name}.probability"), json!({ "labels": labels }));
+            vec![label, json!({ "name": probability, "datatype": "FP32", "shape": [-1], "parameters": parameters })]
+        }
+        Target::Number { .. } => vec![json!({ "name": name, "datatype": "FP32", "shape": [-1] })],
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! The routes that are not completions: health, metrics, the Open Inference Protocol, and what stands
+//! where no route is.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use base::Value;
+use infer::model::Engine;
+use infer::predict::{Prediction, Predictor};
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use crate::app::{App, Cancel, guard, shape};
+use crate::completions;
+use crate::model::Loaded;
+use crate::oip;
+use crate::refusal::{Refusal, Shape, json_response};
+
+type Shared = State<Arc<App>>;
+
+/// All routes, guarded.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let model = |rest: &str| format!("/v2/models/{{model}}{rest}");
+    let version = |rest: &str| format!("/v2/models/{{model}}/versions/{{version}}{rest}");
+    Router::new()
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/traffic", get(traffic))
+        .route("/v1/models", get(completions::models))
+        .route("/v1/models/{model}", get(completions::model))
+        .route("/v1/completions", post(completions::complete))
+        .route("/v2", get(server))
+        .route("/v2/health/live", get(live))
+        .route("/v2/health/ready", get(ready))
+        .route(&model(""), get(metadata))
+        .route(&model("/ready"), get(model_ready))
+        .route(&model("/infer"), post(infer))
+        .route(&version(""), get(metadata))
+        .route(&version("/ready"), get(model_ready))
+        .route(&version("/infer"), post(infer))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), guard))
+        .with_state(app)
+}
+
+fn ok(body: &Json) -> Response {
+    json_response(StatusCode::OK, body.to_string().into_bytes())
+}
+
+async fn unknown(uri: Uri) -> Response {
+    Refusal::not_found(format!("there is nothing at {}", uri.path())).response(shape(&uri))
+}
+
+async fn wrong_method(uri: Uri) -> Response {
+    let message = format!("{} does not take this method", uri.path());
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message).response(shape(&uri))
+}
+
+async fn live() -> Response {
+    ok(&json!({ "live": true }))
+}
+
+/// Ready means that a model answers. Trouble with the next version is told here, and is no reason to
+/// send no requests: the version before still answers.
+async fn ready(State(app): Shared) -> Response {
+    let current = app.slot.current();
+    let draining = app.draining.load(Ordering::Relaxed);
+    let body = json!({
+        "ready": !draining,
+        "model": current.name,
+        "version": current.version.to_string(),
+        "previous": app.slot.previous().map(|previous| previous.version.to_string()),
+        "trouble": app.slot.trouble(),
+    });
+    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    json_response(status, body.to_string().into_bytes())
+}
+
+async fn metrics(State(app): Shared) -> Response {
+    let current = app.slot.current();
+    let mut response = app.metrics.render(&current.name, current.version).into_response();
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// The sketch of the current version's traffic that is in no store (yet).
+async fn traffic(State(app): Shared) -> Response {
+    let current = app.slot.current();
+    let pending = current.traffic.pending().map(|sketch| {
+        json!({
+            "started_ms": sketch.started_ms,
+            "ended_ms": sketch.ended_ms,
+            "requests": sketch.requests,
+            "body": sketch.body,
+        })
+    });
+    ok(&json!({ "model": current.name, "version": current.version.to_string(), "pending": pending }))
+}
+
+async fn server() -> Response {
+    ok(&oip::server_metadata())
+}
+
+/// The model, and perhaps the version, that a path names.
+#[derive(Debug, Deserialize)]
+struct Named {
+    model: String,
+    version: Option<String>,
+}
+
+type NamedPath = Result<Path<Named>, PathRejection>;
+
+/// The version that answers now, if it is the one that the path names.
+fn named(app: &App, path: NamedPath) -> Result<(Arc<Loaded>, bool), Refusal> {
+    let Path(named) = path.map_err(|error| Refusal::bad(error.body_text()))?;
+    let current = app.slot.current();
+    if named.model != current.name {
+        return Err(Refusal::not_found(format!("there is no model {:?}; {:?} is served", named.model, current.name)));
+    }
+    match &named.version {
+        Some(version) if *version != current.version.to_string() => {
+            let (name, number) = (&current.name, current.version);
+            Err(Refusal::not_found(format!("version {version:?} of {name:?} is not served; version {number} is")))
+        }
+        version => Ok((current, version.is_some())),
+    }
+}
+
+async fn metadata(State(app): Shared, path: NamedPath) -> Response {
+    let (current, _) = match named(&app, path) {
+        Ok(named) => named,
+        Err(refusal) => return refusal.response(Shape::Inference),
+    };
+    ok(&match current.model.engine() {
+        Engine::Predict(predictor) => oip::model_metadata(predictor.description(), &current.name, current.version),
+        // A language model answers at /v1/completions; it has no tensors here.
+        Engine::Language(_) => json!({
+            "name": current.name, "versions": [current.version.to_string()], "platform": "modelyard", "inputs": [], "outputs": [],
+        }),
+    })
+}
+
+async fn model_ready(State(app): Shared, path: NamedPath) -> Response {
+    match named(&app, path) {
+        Ok((current, _)) => ok(&json!({ "name": current.name, "ready": true })),
+        Err(refusal) => refusal.response(Shape::Inference),
+    }
+}
+
+async fn infer(State(app): Shared, path: NamedPath, request: Request) -> Response {
+    match infer_rows(&app, path, request).await {
+        Ok(body) => json_response(StatusCode::OK, body),
+        Err(refusal) => refusal.response(Shape::Inference),
+    }
+}
+
+async fn infer_rows(app: &Arc<App>, path: NamedPath, request: Request) -> Result<Vec<u8>, Refusal> {
+    let (current, pinned) = named(app, path)?;
+    let _permit = app.admit()?;
+    let body = app.read_body(request).await?;
+    let limit = app.config.limits.predict_time_max;
+    app.work(limit, move |app, cancel| {
+        with_fallback(app, &current, pinned, |loaded| answer(app, loaded, &body, cancel))
+    })
+    .await
+}
+
+/// Answers with a version; if that goes wrong by the program's fault before the version ever answered,
+/// the version before answers, unless the client named the version.
+pub(crate) fn with_fallback<T>(
+    app: &App,
+    loaded: &Arc<Loaded>,
+    pinned: bool,
+    mut answer: impl FnMut(&Arc<Loaded>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    match app.guarded(|| answer(loaded)) {
+        Err(refusal) if refusal.is_internal() => match app.slot.reject(loaded, &refusal.message, &app.metrics) {
+            Some(previous) if !pinned => answer(&previous),
+            _ => Err(refusal),
+        },
+        result => {
+            if result.is_ok() {
+                app.slot.answered(loaded);
+            }
+            result
+        }
+    }
+}
+
+fn answer(app: &App, loaded: &Arc<Loaded>, body: &[u8], cancel: &Cancel) -> Result<Vec<u8>, Refusal> {
+    let Engine::Predict(predictor) = loaded.model.engine() else {
+        return Err(Refusal::bad(format!("{} is a language model; ask it at /v1/completions", loaded.name)));
+    };
+    let asked = oip::read(predictor.description(), body, app.config.limits.rows_max)?;
+    let predictions = predict(predictor, &asked.rows, cancel)?;
+    let body = oip::write(predictor.description(), (&loaded.name, loaded.version), &asked, &predictions)?;
+    loaded.traffic.observe(&asked.rows, &predictions);
+    app.metrics.rows(&loaded.name, loaded.version, asked.rows.len() as u64);
+    Ok(body)
+}
+
+fn predict(predictor: &Predictor, rows: &[Vec<Value>], cancel: &Cancel) -> Result<Vec<Vec<Prediction>>, Refusal> {
+    let mut all = Vec::with_capacity(rows.len());
+    for (index, row) in rows.iter().enumerate() {
+        if cancel.asked() {
+            return Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, "nobody waits for this answer any more"));
+        }
+        let in_row = |refusal: Refusal| Refusal { message: format!("row {index}: {}", refusal.message), ..refusal };
+        all.push(predictor.predict(row).map_err(|error| in_row(error.into()))?);
+    }
+    Ok(all)
+}

@@ -1,0 +1,294 @@
+//! The server itself: one listener, one task a connection, one that follows the source, and an orderly
+//! end.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use base::{Context, Stop};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::config::{Limits, ServerConfig};
+use crate::error::ServeError;
+use crate::metrics::UnderWay;
+use crate::model::Loaded;
+use crate::patient::Patient;
+use crate::routes::router;
+use crate::source::Source;
+
+/// Threads that talk to clients; computing has its own.
+const THREADS: usize = 2;
+/// How often sketches are looked after where the source needs no polling.
+const TEND: Duration = Duration::from_secs(1);
+
+/// A server that listens and has its model loaded.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    app: Arc<App>,
+}
+
+/// What a server that listens tells of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// Where it listens, with the port that it was given.
+    pub address: SocketAddr,
+    /// The model's name.
+    pub name: String,
+    /// The version that answers.
+    pub version: u32,
+    /// Whether it answers prompts (`/v1/completions`) rather than rows (`/v2`).
+    pub language: bool,
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Connections that were cut because their requests did not end in time.
+    pub cut: usize,
+}
+
+impl Server {
+    /// Listens, and loads the source's model. Nothing is answered before [`Server::run`].
+    ///
+    /// # Errors
+    /// [`ServeError::KeyNeeded`] off loopback without a key; [`ServeError::Bind`] when the address is
+    /// taken or not ours; whatever loading the model gives.
+    pub async fn bind(config: ServerConfig, source: Arc<dyn Source>) -> Result<Self, ServeError> {
+        config.check()?;
+        let bind = |error| ServeError::Bind { address: config.address, error };
+        let listener = TcpListener::bind(config.address).await.map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+        let load = tokio::task::spawn_blocking(move || {
+            let first = source.wanted().and_then(|wanted| Loaded::load(&*source, &wanted))?;
+            Ok::<_, ServeError>((source, first))
+        });
+        let (source, first) = load.await.map_err(|error| ServeError::Threads(std::io::Error::other(error)))??;
+        Ok(Self { listener, address, app: Arc::new(App::new(config, source, first)) })
+    }
+
+    /// What it tells of itself.
+    #[must_use]
+    pub fn ready(&self) -> Ready {
+        let current = self.app.slot.current();
+        Ready {
+            address: self.address,
+            name: current.name.clone(),
+            version: current.version,
+            language: matches!(current.model.engine(), infer::model::Engine::Language(_)),
+        }
+    }
+
+    /// Answers until `stop` is done; then takes no more connections, lets requests under way end, and
+    /// stores the last sketches.
+    ///
+    /// # Errors
+    /// [`ServeError::Store`] when the last sketches could not be stored.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Summary, ServeError> {
+        let Self { listener, app, .. } = self;
+        let (stopping, stopped) = watch::channel(false);
+        let tending = tokio::spawn(tend(app.clone(), stopped.clone()));
+        let mut connections = accept(&listener, &app, stop, &stopped).await;
+        drop(listener);
+        app.draining.store(true, Ordering::Relaxed);
+        let _ = stopping.send(true);
+        let all_ended = async { while connections.join_next().await.is_some() {} };
+        let cut = match tokio::time::timeout(app.config.limits.drain_time_max, all_ended).await {
+            Ok(()) => 0,
+            Err(_) => connections.len(),
+        };
+        connections.shutdown().await;
+        let _ = tending.await;
+        let last = tokio::task::spawn_blocking(move || app.recorder.flush(&*app.source, &app.metrics, true));
+        last.await.map_err(|error| ServeError::Threads(std::io::Error::other(error)))??;
+        Ok(Summary { cut })
+    }
+}
+
+/// Accepts until `stop` is done; gives the connections that are open then.
+async fn accept(
+    listener: &TcpListener,
+    app: &Arc<App>,
+    stop: impl Future<Output = ()>,
+    stopped: &watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut stop = std::pin::pin!(stop);
+    let router = router(app.clone());
+    let places = Arc::new(Semaphore::new(app.config.limits.connections_max));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stop => return connections,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept_one(listener, &places) => accepted,
+        };
+        let Some((stream, place)) = accepted else { continue };
+        let (app, router, stopped) = (app.clone(), router.clone(), stopped.clone());
+        connections.spawn(async move {
+            let _place = place;
+            let _open = UnderWay::count(&app.metrics.connections);
+            serve_connection(stream, router, &app.config.limits, stopped).await;
+        });
+    }
+}
+
+/// The next connection, once there is a place for it.
+async fn accept_one(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(_) => {
+            // The client is gone again, or there are no file descriptors left: wait for some to close.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            None
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, router: Router, limits: &Limits, mut stopped: watch::Receiver<bool>) {
+    let _ = stream.set_nodelay(true);
+    let io = TokioIo::new(Patient::new(stream, limits.write_time_max));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time_max)
+        .max_buf_size(limits.head_bytes_max)
+        .serve_connection(io, TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    // Errors here are a client's: it went away, was too slow, or did not speak HTTP. hyper has answered
+    // what can be answered.
+    let asked_to_stop = async { stopped.wait_for(|stopped| *stopped).await.is_ok() };
+    tokio::select! {
+        _ = &mut connection => {}
+        _ = asked_to_stop => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+/// Follows the source and stores sketches, on a thread that may block.
+async fn tend(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let every = app.source.poll().unwrap_or(TEND);
+    while tokio::time::timeout(every, stopped.wait_for(|stopped| *stopped)).await.is_err() {
+        let app = app.clone();
+        let follow = app.source.poll().is_some();
+        let tended = tokio::task::spawn_blocking(move || {
+            if follow {
+                app.slot.follow(&*app.source, &app.recorder, &app.metrics);
+            }
+            // What cannot be stored is counted, kept, and tried again.
+            let _ = app.recorder.flush(&*app.source, &app.metrics, false);
+        });
+        let _ = tended.await;
+    }
+}
+
+/// Serves until the context asks to stop; `announce` is called once requests are answered. Blocks, and
+/// must not be called on a thread of an async runtime.
+///
+/// # Errors
+/// As [`Server::bind`] and [`Server::run`].
+pub fn run(
+    context: &Context,
+    config: ServerConfig,
+    source: Arc<dyn Source>,
+    announce: impl FnOnce(&Ready),
+) -> Result<Summary, ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("serve")
+        .enable_all()
+        .build()
+        .map_err(ServeError::Threads)?;
+    let kept = source.clone();
+    let result = runtime.block_on(async {
+        let server = Server::bind(config, source).await?;
+        announce(&server.ready());
+        server.run(asked(context.stop.clone())).await
+    });
+    // Work that nobody waits for any more sees its cancellation soon.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    // A store may only be dropped where blocking is allowed, which is here.
+    drop(kept);
+    result
+}
+
+async fn asked(stop: Stop) {
+    while !stop.asked() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A server on threads of its own; dropping it stops it.
+#[derive(Debug)]
+pub struct Running {
+    ready: Ready,
+    stop: Stop,
+    thread: Option<std::thread::JoinHandle<Result<Summary, ServeError>>>,
+}
+
+/// Starts a server on threads of its own, and waits until it answers.
+///
+/// # Errors
+/// As [`Server::bind`].
+pub fn start(config: ServerConfig, source: Arc<dyn Source>) -> Result<Running, ServeError> {
+    let stop = Stop::default();
+    let context = Context { stop: stop.clone(), ..Context::silent() };
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let serve = move || {
+        run(&context, config, source, |ready| {
+            let _ = sender.send(ready.clone());
+        })
+    };
+    let thread = std::thread::Builder::new().name("server".to_owned()).spawn(serve).map_err(ServeError::Threads)?;
+    match receiver.recv() {
+        Ok(ready) => Ok(Running { ready, stop, thread: Some(thread) }),
+        Err(_) => match join(thread) {
+            Err(error) => Err(error),
+            Ok(_) => Err(ServeError::Threads(std::io::Error::other("the server ended before it was ready"))),
+        },
+    }
+}
+
+impl Running {
+    /// What the server tells of itself.
+    #[must_use]
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Stops it and waits for its orderly end.
+    ///
+    /// # Errors
+    /// As [`Server::run`].
+    pub fn stop(mut self) -> Result<Summary, ServeError> {
+        self.stop.ask();
+        self.thread.take().map_or(Ok(Summary { cut: 0 }), join)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.ask();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn join(thread: std::thread::JoinHandle<Result<Summary, ServeError>>) -> Result<Summary, ServeError> {
+    thread.join().unwrap_or_else(|_| Err(ServeError::Threads(std::io::Error::other("the server's thread panicked"))))
+}

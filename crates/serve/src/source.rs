@@ -1,0 +1,136 @@
+//! Where a server's model comes from: a packaged folder, or a version of a registry that may change.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Digest, VersionName};
+use store::{Store, StoredSketch};
+
+use crate::error::ServeError;
+
+/// How often a registry is asked which version should answer.
+const POLL: Duration = Duration::from_millis(200);
+
+/// The version that a source wants served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The name to serve under; `None` takes the model's own.
+    pub name: Option<String>,
+    /// The version's number.
+    pub version: u32,
+    /// The model artifact, where it is one of a store.
+    pub artifact: Option<Digest>,
+}
+
+/// Where a server's model comes from, and where the sketches of its traffic go. Every method may
+/// block, and is called on threads that may.
+pub trait Source: Send + Sync + 'static {
+    /// The version that should answer now.
+    ///
+    /// # Errors
+    /// [`ServeError`] when that cannot be found out.
+    fn wanted(&self) -> Result<Wanted, ServeError>;
+
+    /// The folder of a wanted version's model, checked as far as the source can.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the model is gone or damaged.
+    fn folder(&self, wanted: &Wanted) -> Result<PathBuf, ServeError>;
+
+    /// How often [`Source::wanted`] may change its answer; `None` where it never does.
+    fn poll(&self) -> Option<Duration>;
+
+    /// Keeps a sketch of traffic. A source without a store keeps none: the server then holds the sum in
+    /// memory, and `/v2/models/NAME/traffic` shows it.
+    ///
+    /// # Errors
+    /// [`ServeError`] when it could not be stored; the server keeps it and tries again.
+    fn keep(&self, sketch: &StoredSketch) -> Result<Kept, ServeError>;
+}
+
+/// What became of a sketch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is in the store.
+    Stored,
+    /// There is no store; the server holds it.
+    NoStore,
+}
+
+/// A model in a folder, such as the one in a packaged image.
+#[derive(Debug, Clone)]
+pub struct FolderSource {
+    folder: PathBuf,
+    version: u32,
+}
+
+impl FolderSource {
+    /// The model of a folder, as a version of the model's own name.
+    #[must_use]
+    pub fn new(folder: &Path, version: u32) -> Self {
+        Self { folder: folder.to_owned(), version }
+    }
+}
+
+impl Source for FolderSource {
+    fn wanted(&self) -> Result<Wanted, ServeError> {
+        Ok(Wanted { name: None, version: self.version, artifact: None })
+    }
+
+    fn folder(&self, _: &Wanted) -> Result<PathBuf, ServeError> {
+        Ok(self.folder.clone())
+    }
+
+    fn poll(&self) -> Option<Duration> {
+        None
+    }
+
+    fn keep(&self, _: &StoredSketch) -> Result<Kept, ServeError> {
+        Ok(Kept::NoStore)
+    }
+}
+
+/// A version in a store: `name@champion` follows the alias, `name@3` stays.
+///
+/// The store must not be dropped on a thread of an async runtime, so whoever makes this keeps a clone
+/// of the `Arc` until the server has ended ([`crate::run`] and [`crate::start`] need no such care).
+#[derive(Debug, Clone)]
+pub struct RegistrySource {
+    store: Arc<Store>,
+    name: VersionName,
+}
+
+impl RegistrySource {
+    /// The version that a name points to.
+    #[must_use]
+    pub fn new(store: Arc<Store>, name: VersionName) -> Self {
+        Self { store, name }
+    }
+}
+
+impl Source for RegistrySource {
+    fn wanted(&self) -> Result<Wanted, ServeError> {
+        let version = self.store.version(&self.name)?;
+        Ok(Wanted { name: Some(version.name), version: version.number, artifact: Some(version.artifact) })
+    }
+
+    fn folder(&self, wanted: &Wanted) -> Result<PathBuf, ServeError> {
+        match wanted.artifact {
+            Some(artifact) => Ok(self.store.artifact(artifact)?.folder),
+            None => Err(ServeError::Model {
+                version: format!("{}@{}", self.name.name, wanted.version),
+                message: "it names no artifact".to_owned(),
+            }),
+        }
+    }
+
+    fn poll(&self) -> Option<Duration> {
+        matches!(self.name.pointer, base::version::Pointer::Alias(_)).then_some(POLL)
+    }
+
+    fn keep(&self, sketch: &StoredSketch) -> Result<Kept, ServeError> {
+        self.store.add_sketch(sketch)?;
+        Ok(Kept::Stored)
+    }
+}

@@ -1,0 +1,33 @@
+//! The server from outside: real sockets, real model folders.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::needless_range_loop,
+    clippy::needless_pass_by_value,
+    clippy::zombie_processes,
+    reason = "tests"
+)]
+
+mod hostile;
+mod http;
+mod language;
+mod models;
+mod predict;
+mod switching;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serve::{FolderSource, Limits, Running, ServerConfig};
+
+/// Settings for a free port on loopback.
+pub fn config() -> ServerConfig {
+    ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits: Limits::default(), threads: 2 }
+}
+
+/// A server of a folder's model, as version 1.
+pub fn start(folder: &Path, config: ServerConfig) -> Running {
+    serve::start(config, Arc::new(FolderSource::new(folder, 1))).unwrap()
+}

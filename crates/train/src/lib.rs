@@ -1,0 +1,72 @@
+//! `yard train`: a dataset in, a model and its training history out.
+//!
+//! [`plan`] derives what the project file leaves open and estimates the work; [`run`] trains, with
+//! checkpoints in the stage's scratch folder, writes the model folder, loads it back with the engine
+//! that will serve it, and measures it on the test split.
+//!
+//! **Invariant:** a result depends on the plan, the dataset and the seed alone: not on threads, time,
+//! or where the training was stopped and continued. Read on in [`trainer`].
+
+mod checkpoint;
+mod coefficients;
+mod derive;
+mod error;
+mod facts;
+mod history;
+mod language;
+mod optimizer;
+mod plan;
+mod predict;
+mod publish;
+mod schedule;
+mod trainer;
+
+use std::ops::ControlFlow;
+
+use base::Context;
+use store::{Artifact, Made, Store};
+
+pub use error::TrainError;
+pub use facts::{DataShape, Facts};
+pub use history::{History, HistoryPoint};
+pub use plan::{Plan, Settings, plan, plan_for};
+pub use trainer::EpochReport;
+
+/// Raised whenever the same inputs would give another result.
+pub const CODE_VERSION: u32 = 1;
+/// The file of a model that holds its [`History`].
+pub const HISTORY_FILE: &str = "history.json";
+
+/// Trains the model of a plan, or finds what was trained before. `observer` hears of every epoch, and
+/// may end the training; of a model that was there already it hears the recorded epochs.
+///
+/// # Errors
+/// [`TrainError::Stopped`] after Ctrl-C, with a checkpoint written; [`TrainError::Cut`] when the
+/// observer ended it; [`TrainError::Diverged`]; whatever reading, writing and loading give.
+pub fn run(
+    context: &Context,
+    store: &Store,
+    plan: &Plan,
+    dataset: &Artifact,
+    observer: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
+) -> Result<Made, TrainError> {
+    let made = store.stage(&plan.key(dataset), |work| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads).build();
+        let pool = pool.map_err(|error| TrainError::Threads { what: error.to_string() })?;
+        // Observers are not sent between threads, so that the pool only computes.
+        trainer::Session { context, work, plan, dataset, pool: &pool }.train(observer)
+    })?;
+    if made.cached {
+        for report in History::load(&made.artifact.path(HISTORY_FILE))?.reports() {
+            if observer(report).is_break() {
+                break;
+            }
+        }
+    }
+    Ok(made)
+}
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

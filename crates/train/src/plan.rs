@@ -1,0 +1,330 @@
+//! The plan of a training: everything derived, nothing computed.
+
+use base::Measure;
+use base::project::{Loss, Optimizer, OutputConfig, Project, Schedule};
+use infer::description::{
+    Columns, Encoding, FORMAT, LanguageDescription, ModelDescription, PredictDescription, Target, Task, Weights,
+};
+use serde::Serialize;
+use serde_json::json;
+use store::{Artifact, StageKey};
+
+use crate::derive::{self, Kind};
+use crate::error::TrainError;
+use crate::facts::{DataShape, Facts};
+
+/// Arithmetic that one thread does in a second on products of the sizes met here: assumed, from
+/// measurements on two cores with AVX-512.
+const FLOPS_PER_SECOND: f64 = 30e9;
+/// Bytes that the optimiser moves in a second: assumed, likewise.
+const BYTES_PER_SECOND: f64 = 15e9;
+/// Features that a bag of n-grams finds in a text, about.
+const BAG_FEATURES: f64 = 250.0;
+/// Tokens of a text input, about.
+const TEXT_TOKENS: f64 = 24.0;
+
+/// How a model is trained, derived values filled in.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Settings {
+    /// The rule of the update.
+    pub optimizer: Optimizer,
+    /// The step size at its highest.
+    pub learning_rate: f64,
+    /// Momentum of SGD and RMSprop.
+    pub momentum: f64,
+    /// Decoupled weight decay of AdamW.
+    pub weight_decay: f64,
+    /// L1 penalty on matrices.
+    pub l1: f64,
+    /// L2 penalty on matrices.
+    pub l2: f64,
+    /// How the step size falls.
+    pub schedule: Schedule,
+    /// The share of the steps over which it rises.
+    pub warmup: f64,
+    /// Rows (or sequences) a step.
+    pub batch_size: u32,
+    /// Passes over the training split.
+    pub epochs: u64,
+    /// Epochs without a better validation loss before the end; 0: never.
+    pub patience: u32,
+    /// The longest gradient; 0: any.
+    pub clip_norm: f64,
+    /// The share of hidden units that a step leaves out.
+    pub dropout: f64,
+}
+
+/// The plan of a training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// What the model will be.
+    pub description: ModelDescription,
+    /// How it is trained.
+    pub settings: Settings,
+    /// Seconds between checkpoints.
+    pub checkpoint_seconds: u32,
+    /// The seed of every random choice.
+    pub seed: u64,
+    /// What the plan was derived from.
+    pub facts: Facts,
+    threads: usize,
+}
+
+/// Plans the training of a project's model on a dataset.
+///
+/// # Errors
+/// [`TrainError::Plan`] when they do not fit; whatever reading the dataset's description gives.
+pub fn plan(project: &Project, dataset: &Artifact) -> Result<Plan, TrainError> {
+    plan_for(project, Facts::read(dataset)?)
+}
+
+/// Plans the training for known facts, which may be estimates: `yard plan` before there is a dataset.
+///
+/// # Errors
+/// [`TrainError::Plan`] when the project and the facts do not fit.
+pub fn plan_for(project: &Project, facts: Facts) -> Result<Plan, TrainError> {
+    let (task, kind, context) = match &facts.shape {
+        DataShape::Predict(columns) => {
+            let predict = predict(project, columns, facts.rows.train)?;
+            let kind = derive::kind(&predict.columns, &predict.hidden);
+            (Task::Predict(predict), kind, 1)
+        }
+        DataShape::Language { clean, vocabulary } => {
+            let shape = derive::transformer(&project.file.model, *vocabulary, true);
+            check_heads(shape.width, shape.heads)?;
+            let context = derive::context(&project.file.model);
+            // A corpus shorter than one sequence is one short sequence.
+            let context = context.min(usize::try_from(facts.rows.train).unwrap_or(usize::MAX).saturating_sub(1));
+            if context == 0 {
+                let what = format!("the training split has {} tokens", facts.rows.train);
+                return Err(TrainError::Plan {
+                    what,
+                    hint: "A language model needs text to learn from: add documents.",
+                });
+            }
+            (Task::Language(LanguageDescription { clean: *clean, shape, context }), Kind::Language, context)
+        }
+    };
+    let file = &project.file;
+    let settings = Settings {
+        optimizer: file.train.optimizer,
+        learning_rate: derive::learning_rate(file, kind),
+        momentum: file.train.momentum,
+        weight_decay: file.train.weight_decay,
+        l1: file.train.l1,
+        l2: file.train.l2,
+        schedule: file.train.schedule,
+        warmup: file.train.warmup,
+        batch_size: derive::batch_size(file, kind, facts.rows.train, context),
+        epochs: derive::epochs(file, kind, facts.rows.train),
+        patience: file.train.patience,
+        clip_norm: file.train.clip_norm,
+        dropout: file.train.dropout,
+    };
+    let description = ModelDescription {
+        format: FORMAT,
+        made_by: concat!("yard ", env!("CARGO_PKG_VERSION")).to_owned(),
+        name: file.name.clone(),
+        weights: Weights::F32,
+        task,
+    };
+    let plan = Plan {
+        description,
+        settings,
+        checkpoint_seconds: file.train.checkpoint_seconds,
+        seed: u64::from(file.seed),
+        facts,
+        threads: base::progress::default_threads(),
+    };
+    plan.check(kind)?;
+    Ok(plan)
+}
+
+fn predict(project: &Project, columns: &Columns, rows: u64) -> Result<PredictDescription, TrainError> {
+    let model = &project.file.model;
+    if rows == 0 {
+        let what = "the training split has no rows".to_owned();
+        return Err(TrainError::Plan { what, hint: "Look at the ledger: `yard data --explain-drops`." });
+    }
+    let mut columns = columns.clone();
+    for input in &mut columns.inputs {
+        if let Encoding::Transformer { shape, .. } = &mut input.encoding {
+            // The data stage knows the vocabulary; the model's sizes are train's to choose, so that
+            // changing them does not run the data stage again.
+            *shape = derive::transformer(model, shape.vocabulary, false);
+            check_heads(shape.width, shape.heads)?;
+        }
+    }
+    for output in &mut columns.outputs {
+        if let Some(config) = project.file.output.iter().find(|config| config.column == output.name) {
+            output.weight = config.weight;
+            output.squared = squared(&output.target, config)?;
+        }
+    }
+    let hidden = derive::hidden(model, &columns, rows);
+    let plain = |encoding: &Encoding| !matches!(encoding, Encoding::Transformer { .. });
+    if !model.intercept && !columns.inputs.iter().all(|input| plain(&input.encoding)) {
+        let what = "a model with a transformer cannot go without an intercept".to_owned();
+        return Err(TrainError::Plan { what, hint: "Remove `intercept = false`." });
+    }
+    Ok(PredictDescription { columns, hidden, intercept: model.intercept })
+}
+
+/// Whether an output's loss is the squared error; types inferred from the data are checked here.
+fn squared(target: &Target, config: &OutputConfig) -> Result<bool, TrainError> {
+    let unfit = |what: &str| TrainError::Plan {
+        what: format!("the output {:?} is a {what}", config.column),
+        hint: "Use loss = \"mse\" for numbers and loss = \"cross_entropy\" for categories, or leave it out.",
+    };
+    match (target, config.loss) {
+        (Target::Category { .. }, Some(Loss::Mse)) => Err(unfit("category, which cannot be learned by mse")),
+        (Target::Number { .. }, Some(Loss::CrossEntropy)) => {
+            Err(unfit("number, which cannot be learned by cross_entropy"))
+        }
+        (Target::Binary { .. }, loss) => Ok(loss == Some(Loss::Mse)),
+        (Target::Number { .. }, _) => Ok(true),
+        (Target::Category { .. }, _) => Ok(false),
+    }
+}
+
+fn check_heads(width: usize, heads: usize) -> Result<(), TrainError> {
+    if width.is_multiple_of(heads) && (width / heads).is_multiple_of(2) {
+        return Ok(());
+    }
+    let what = format!("{heads} heads do not divide the width {width} into even parts");
+    Err(TrainError::Plan { what, hint: "Set model.width to an even multiple of model.heads." })
+}
+
+impl Plan {
+    fn check(&self, kind: Kind) -> Result<(), TrainError> {
+        if self.settings.dropout > 0.0 && matches!(kind, Kind::Linear | Kind::Bag) {
+            let what = "`train.dropout` leaves out hidden units, and this model is linear".to_owned();
+            return Err(TrainError::Plan { what, hint: "Remove `dropout`, or set model.hidden = [64]." });
+        }
+        if self.settings.patience > 0 && self.facts.rows.valid == 0 {
+            let what = "`train.patience` waits for the validation loss, and there is no validation split".to_owned();
+            return Err(TrainError::Plan { what, hint: "Set data.split.valid above 0, or remove `patience`." });
+        }
+        Ok(())
+    }
+
+    /// What the result depends on.
+    #[must_use]
+    pub fn key(&self, dataset: &Artifact) -> StageKey {
+        StageKey {
+            stage: "train",
+            code_version: crate::CODE_VERSION,
+            config: json!({ "description": self.description, "settings": self.settings }),
+            inputs: vec![("dataset".to_owned(), dataset.digest)],
+            seed: self.seed,
+            makes: "model",
+        }
+    }
+
+    /// Steps of the whole training.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.settings.epochs * self.examples().div_ceil(u64::from(self.settings.batch_size))
+    }
+
+    /// Rows, or sequences, of an epoch.
+    fn examples(&self) -> u64 {
+        match &self.description.task {
+            Task::Predict(_) => self.facts.rows.train,
+            Task::Language(language) => (self.facts.rows.train.saturating_sub(1)) / language.context as u64,
+        }
+    }
+
+    /// The derived sizes and rates, for people.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let settings = &self.settings;
+        let model = match &self.description.task {
+            Task::Predict(predict) if predict.hidden.is_empty() => "linear model".to_owned(),
+            Task::Predict(predict) => format!("hidden layers {:?}", predict.hidden),
+            Task::Language(language) => format!(
+                "transformer: width {}, {} layers, {} heads, feed-forward {}, vocabulary {}, context {}",
+                language.shape.width,
+                language.shape.layers,
+                language.shape.heads,
+                language.shape.feed_forward,
+                language.shape.vocabulary,
+                language.context
+            ),
+        };
+        let name = json!(settings.optimizer);
+        vec![
+            model,
+            format!(
+                "{}, learning rate {}, batch {}, {} epochs, {} steps",
+                name.as_str().unwrap_or_default(),
+                settings.learning_rate,
+                settings.batch_size,
+                settings.epochs,
+                self.steps()
+            ),
+        ]
+    }
+
+    /// Parameters, memory, arithmetic and time, by name.
+    #[must_use]
+    pub fn measures(&self) -> Vec<(&'static str, Measure)> {
+        let parameters = self.description.parameters() as f64;
+        // Parameters, gradients, two moments, and the best parameters so far.
+        let fixed = parameters * 4.0 * 5.0;
+        let (flops, activations) = self.arithmetic();
+        let moved = self.steps() as f64 * parameters * 4.0 * 8.0;
+        let seconds =
+            flops * self.settings.epochs as f64 / (FLOPS_PER_SECOND * self.threads as f64) + moved / BYTES_PER_SECOND;
+        let rate = format!(
+            "arithmetic at {:.0} GFLOP/s a thread on {} threads, optimiser at {:.0} GB/s (both assumed)",
+            FLOPS_PER_SECOND / 1e9,
+            self.threads,
+            BYTES_PER_SECOND / 1e9
+        );
+        vec![
+            ("parameters", Measure::estimated(parameters, "parameters", "sum over the model's tensors")),
+            (
+                "memory",
+                Measure::estimated(fixed + activations, "bytes", "five copies of the parameters, and activations"),
+            ),
+            ("flops_per_epoch", Measure::estimated(flops, "FLOP", "6 per parameter that a row or token meets")),
+            ("train_seconds", Measure::estimated(seconds, "s", &rate)),
+        ]
+    }
+
+    /// Floating-point operations of an epoch, and bytes of activations of a step.
+    fn arithmetic(&self) -> (f64, f64) {
+        let batch = f64::from(self.settings.batch_size);
+        match &self.description.task {
+            Task::Language(language) => {
+                let shape = &language.shape;
+                let tokens = self.examples() as f64 * language.context as f64;
+                let attention = (shape.layers * shape.width * language.context) as f64 * 2.0;
+                let flops = 6.0 * (shape.parameters() as f64 + attention) * tokens;
+                let floats = shape.layers
+                    * (12 * shape.width + 4 * shape.feed_forward + 4 * shape.heads * language.context)
+                    + 2 * shape.vocabulary;
+                (flops, batch * (language.context * floats) as f64 * 4.0)
+            }
+            Task::Predict(predict) => {
+                let widths = predict.widths();
+                let (mut met, mut floats) = (0.0, widths.iter().sum::<usize>() as f64 * 4.0);
+                for input in &predict.columns.inputs {
+                    met += match &input.encoding {
+                        Encoding::Bag { .. } => BAG_FEATURES * widths[0] as f64,
+                        Encoding::Transformer { shape, tokens_max } => {
+                            let tokens = TEXT_TOKENS.min(*tokens_max as f64);
+                            let table = shape.vocabulary * shape.width;
+                            floats += tokens * (shape.layers * (12 * shape.width + 4 * shape.feed_forward)) as f64;
+                            (shape.parameters() - table) as f64 * tokens
+                        }
+                        _ => widths[0] as f64,
+                    };
+                }
+                met += widths.windows(2).map(|pair| (pair[0] * pair[1]) as f64).sum::<f64>();
+                (6.0 * met * self.facts.rows.train as f64, batch * floats * 4.0)
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `cargo xtask`: the checks (`test`), the benchmarks (`bench`), and the generated pages (`docs`).
+//! What CI runs is exactly `cargo xtask test`.
+#![allow(clippy::print_stdout, reason = "a program for developers prints")]
+#![allow(clippy::print_stderr, reason = "a program for developers prints")]
+
+mod bench;
+mod docs;
+mod house;
+mod licences;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask test [--full]   every check; --full adds the heavy real counterparts (skopeo, podman, Chromium)
+cargo xtask bench           start time, second run, server readiness and memory, beside their targets
+cargo xtask docs            write the generated pages: docs/yard.toml.md and docs/yard.schema.json";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test"] => test::run(false),
+        ["test", "--full"] => test::run(true),
+        ["bench"] => bench::run(),
+        ["docs"] => docs::write(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

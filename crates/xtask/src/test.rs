@@ -1,0 +1,78 @@
+//! `cargo xtask test`: formatting, lints, the house rules, licences, tests, documentation.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::steps::{self, Outcome, cargo, step};
+use crate::{docs, house, licences};
+
+/// Debian packages that `--full` needs: the program, and the package it is in.
+const COUNTERPARTS: [(&str, &str); 4] =
+    [("skopeo", "skopeo"), ("podman", "podman"), ("runc", "runc"), ("chromium", "chromium")];
+
+pub fn run(full: bool) -> Outcome {
+    let begun = Instant::now();
+    step("format", || cargo(&["fmt", "--all", "--check"], &[]))?;
+    step("house rules", house::check)?;
+    step("licences", licences::check)?;
+    step("generated pages", docs::check)?;
+    step("clippy", || cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"], &[]))?;
+    step("build", build)?;
+    if full {
+        step("counterparts", install_counterparts)?;
+    }
+    let variables: &[(&str, &str)] = if full { &[("YARD_TEST_FULL", "1")] } else { &[] };
+    step("tests", || cargo(&["test", "--release", "--workspace", "--quiet"], variables))?;
+    step("documentation", || {
+        cargo(&["doc", "--quiet", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
+    })?;
+    summary(begun);
+    Ok(())
+}
+
+/// Builds everything in release. Into an empty folder this is the clean build, and its time is kept.
+fn build() -> Outcome {
+    let clean = !steps::yard().exists() && !steps::target().join("release/deps").exists();
+    let begun = Instant::now();
+    cargo(&["build", "--release", "--workspace", "--all-targets"], &[])?;
+    if clean {
+        let seconds = format!("{:.0}", begun.elapsed().as_secs_f64());
+        std::fs::write(clean_build_file(), seconds).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn clean_build_file() -> PathBuf {
+    steps::target().join("clean-build-seconds")
+}
+
+/// Installs what is missing, as root.
+fn install_counterparts() -> Outcome {
+    let missing: Vec<&str> =
+        COUNTERPARTS.into_iter().filter(|(program, _)| !on_path(program)).map(|(_, p)| p).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("    installing {}", missing.join(", "));
+    steps::command("apt-get".as_ref(), &["update", "-qq"], &[])?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(&missing);
+    steps::command("apt-get".as_ref(), &arguments, &[("DEBIAN_FRONTEND", "noninteractive")])
+}
+
+fn on_path(program: &str) -> bool {
+    Command::new("sh").args(["-c", &format!("command -v {program} >/dev/null")]).status().is_ok_and(|s| s.success())
+}
+
+fn summary(begun: Instant) {
+    let lock = std::fs::read_to_string(steps::root().join("Cargo.lock")).unwrap_or_default();
+    let packages = lock.lines().filter(|line| *line == "[[package]]").count();
+    let size = std::fs::metadata(steps::yard()).map_or(0, |file| file.len());
+    let clean = std::fs::read_to_string(clean_build_file())
+        .map_or_else(|_| "not measured in this target folder".to_owned(), |seconds| format!("{seconds} s"));
+    println!("\npackages in Cargo.lock   {packages}");
+    println!("release binary           {:.1} MB", size as f64 / 1e6);
+    println!("clean build              {clean}");
+    println!("all checks               {:.0} s", begun.elapsed().as_secs_f64());
+}

@@ -1,0 +1,174 @@
+//! What the user can type. Parsing only: no work begins here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A shipyard for large models: one program and one file, from raw data to a served model that can be
+/// rolled back.
+#[derive(Debug, Parser)]
+#[command(name = "yard", version, propagate_version = true, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// How `yard` talks.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct OutputArguments {
+    /// Print JSON lines on standard output: progress, results and errors.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print results and errors only.
+    #[arg(long, short, global = true, conflicts_with = "json")]
+    pub quiet: bool,
+    /// Threads for heavy work [default: all processors].
+    #[arg(long, global = true, env = "YARD_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// A project, and changes to it for this one call.
+#[derive(Debug, Clone, Args)]
+pub struct ProjectArguments {
+    /// The project's folder, or its yard.toml.
+    #[arg(default_value = ".")]
+    pub project: PathBuf,
+    /// Set a key of yard.toml for this call, such as `train.learning_rate=0.01`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Set damaged artifacts aside first, so that they are made again.
+    #[arg(long)]
+    pub repair: bool,
+}
+
+/// Where the registry is, for commands that name a model.
+#[derive(Debug, Clone, Args)]
+pub struct RegistryArguments {
+    /// The project's folder.
+    #[arg(long, short = 'C', default_value = ".")]
+    pub project: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at a data file and write a commented yard.toml.
+    Init {
+        /// A CSV, TSV, JSONL, Parquet or text file.
+        data: PathBuf,
+        /// Where to write [default: yard.toml beside the current folder's other files].
+        #[arg(long, short, default_value = "yard.toml")]
+        out: PathBuf,
+        /// Overwrite a file that is there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print the JSON Schema of yard.toml.
+    Schema,
+    /// Print what `run` would do: sizes, parameters, memory, time. Nothing runs.
+    Plan(ProjectArguments),
+    /// Run every stage that yard.toml names, in order.
+    Run(ProjectArguments),
+    /// Clean, split and fit the data.
+    Data {
+        #[command(flatten)]
+        project: ProjectArguments,
+        /// Print every dropped and changed row.
+        #[arg(long)]
+        explain_drops: bool,
+    },
+    /// Train the model.
+    Train(ProjectArguments),
+    /// Search for better settings.
+    Tune(ProjectArguments),
+    /// Make the model smaller, and measure what it cost.
+    Compress(ProjectArguments),
+    /// Make an OCI image of the model.
+    Package(ProjectArguments),
+    /// Serve a version, or a model's folder.
+    Serve {
+        /// NAME, NAME@3 or NAME@ALIAS. Without it, the champion of the only model there is.
+        name: Option<String>,
+        #[command(flatten)]
+        registry: RegistryArguments,
+        /// Serve this model folder instead of a registered version.
+        #[arg(long, conflicts_with = "name")]
+        model: Option<PathBuf>,
+        /// The address to listen on; port 0 takes a free one.
+        #[arg(long)]
+        address: Option<String>,
+        /// The key that clients must send. Off loopback one is made and printed where none is given.
+        #[arg(long, env = "YARD_KEY", hide_env_values = true)]
+        key: Option<String>,
+    },
+    /// Predict rows of JSON (one object a line), or complete prompts, without a server.
+    Predict {
+        /// NAME, NAME@3 or NAME@ALIAS.
+        name: String,
+        #[command(flatten)]
+        registry: RegistryArguments,
+        /// The file to read; `-` is standard input.
+        #[arg(default_value = "-")]
+        rows: String,
+    },
+    /// Compare served traffic with the training data.
+    Monitor {
+        /// NAME, NAME@3 or NAME@ALIAS.
+        name: String,
+        #[command(flatten)]
+        registry: RegistryArguments,
+        /// Only traffic of the last so many hours.
+        #[arg(long)]
+        hours: Option<f64>,
+    },
+    /// Make a version the champion, if it passes its gates.
+    Promote {
+        /// NAME@3.
+        name: String,
+        #[command(flatten)]
+        registry: RegistryArguments,
+    },
+    /// Make the previous champion the champion again.
+    Rollback {
+        /// NAME.
+        name: String,
+        #[command(flatten)]
+        registry: RegistryArguments,
+    },
+    /// Write one self-contained HTML page about a run or a version.
+    Report {
+        /// A run's number, or NAME@3.
+        what: String,
+        #[command(flatten)]
+        registry: RegistryArguments,
+        /// Where to write [default: .yard/reports/WHAT.html].
+        #[arg(long, short)]
+        out: Option<PathBuf>,
+    },
+    /// Say what made a version or a run, back to the data.
+    Show {
+        /// A run's number, or NAME@3.
+        what: String,
+        #[command(flatten)]
+        registry: RegistryArguments,
+    },
+    /// List versions and aliases.
+    Models(RegistryArguments),
+    /// List runs, the newest first.
+    Runs {
+        #[command(flatten)]
+        registry: RegistryArguments,
+        /// How many.
+        #[arg(long, short = 'n', default_value_t = 20)]
+        limit: u32,
+    },
+    /// Print the audit log, the newest first.
+    Log {
+        #[command(flatten)]
+        registry: RegistryArguments,
+        /// How many entries.
+        #[arg(long, short = 'n', default_value_t = 20)]
+        limit: u32,
+    },
+}

@@ -1,0 +1,73 @@
+//! `yard data`, and `--explain-drops`.
+
+use std::collections::BTreeMap;
+
+use base::{Context, Digest, units};
+use dataset::{LedgerEntry, read_ledger};
+use serde_json::{Value as Json, json};
+
+use crate::arguments::ProjectArguments;
+use crate::output::{Error, Output, boxed, table};
+use crate::pipeline::{Pipeline, Until};
+
+/// Longer values are cut for the eye; `--json` has them whole.
+const VALUE_LENGTH: usize = 40;
+
+pub fn data(output: Output, context: &Context, arguments: &ProjectArguments, explain: bool) -> Result<(), Error> {
+    let mut pipeline = Pipeline::open(output, context, arguments)?;
+    let mut result = pipeline.run(Until::Data)?;
+    if explain {
+        let digest = result["stages"][0]["artifact"].as_str().and_then(|text| text.parse::<Digest>().ok());
+        if let Some(digest) = digest {
+            let folder = pipeline.store.artifact(digest).map_err(boxed)?.folder;
+            result["ledger"] = explain_drops(output, &folder)?;
+        }
+    }
+    output.result("data", &result);
+    Ok(())
+}
+
+fn explain_drops(output: Output, folder: &std::path::Path) -> Result<Json, Error> {
+    let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut rows = vec![["line", "source", "what", "why", "column", "before", "after"].map(str::to_owned).to_vec()];
+    let mut entries = Vec::new();
+    for entry in read_ledger(folder).map_err(boxed)? {
+        let entry = entry.map_err(boxed)?;
+        *counts.entry((entry.action.clone(), entry.reason.clone())).or_default() += 1;
+        rows.push(line(&entry));
+        entries.push(json!(entry));
+    }
+    output.line(&table(&rows));
+    if counts.is_empty() {
+        output.line("no row was dropped or changed");
+    }
+    for ((action, reason), count) in &counts {
+        output.line(&format!("{} {action}: {reason}", units::count(*count)));
+    }
+    Ok(Json::Array(entries))
+}
+
+fn line(entry: &LedgerEntry) -> Vec<String> {
+    let why = entry.of.map_or_else(|| entry.reason.clone(), |of| format!("{} of row {of}", entry.reason));
+    vec![
+        entry.line.to_string(),
+        entry.source.clone(),
+        entry.action.clone(),
+        why,
+        entry.column.clone().unwrap_or_default(),
+        shown(&entry.before),
+        shown(&entry.after),
+    ]
+}
+
+fn shown(value: &Json) -> String {
+    let text = match value {
+        Json::Null => return String::new(),
+        Json::String(text) => format!("{text:?}"),
+        other => other.to_string(),
+    };
+    if text.chars().count() <= VALUE_LENGTH {
+        return text;
+    }
+    text.chars().take(VALUE_LENGTH - 1).chain(['…']).collect()
+}

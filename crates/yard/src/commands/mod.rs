@@ -1,0 +1,46 @@
+//! One file per verb (or per pair of verbs that share everything).
+
+mod data;
+mod init;
+mod monitor;
+mod plan;
+mod predict;
+pub mod registry;
+mod report;
+mod rollout;
+mod run;
+mod serve;
+
+use base::Context;
+
+use crate::arguments::Command;
+use crate::output::{Error, Output};
+use crate::pipeline::Until;
+
+/// Carries out what the user typed.
+pub fn execute(command: Command, output: Output, context: &Context) -> Result<(), Error> {
+    match command {
+        Command::Init { data, out, force } => init::init(output, &data, &out, force),
+        Command::Schema => init::schema(output),
+        Command::Plan(project) => plan::plan(output, &project),
+        Command::Run(project) => run::run(output, context, &project, Until::Report),
+        Command::Data { project, explain_drops } => data::data(output, context, &project, explain_drops),
+        Command::Train(project) => run::run(output, context, &project, Until::Train),
+        Command::Tune(project) => run::run(output, context, &project, Until::Tune),
+        Command::Compress(project) => run::run(output, context, &project, Until::Compress),
+        Command::Package(project) => run::run(output, context, &project, Until::Package),
+        Command::Serve { name, registry, model, address, key } => {
+            let what = serve::What { name, model, address, key };
+            serve::serve(output, context, &registry.project, what)
+        }
+        Command::Predict { name, registry, rows } => predict::predict(output, &registry.project, &name, &rows),
+        Command::Monitor { name, registry, hours } => monitor::monitor(output, &registry.project, &name, hours),
+        Command::Promote { name, registry } => rollout::promote(output, &registry.project, &name),
+        Command::Rollback { name, registry } => rollout::rollback(output, &registry.project, &name),
+        Command::Report { what, registry, out } => report::report(output, &registry.project, &what, out),
+        Command::Show { what, registry } => registry::show(output, &registry.project, &what),
+        Command::Models(registry) => registry::models(output, &registry.project),
+        Command::Runs { registry, limit } => registry::runs(output, &registry.project, limit),
+        Command::Log { registry, limit } => registry::log(output, &registry.project, limit),
+    }
+}

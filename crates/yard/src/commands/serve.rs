@@ -1,0 +1,114 @@
+//! `yard serve`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base::project::{FILE_NAME, Project, ServeConfig};
+use base::{Context, Digest, VersionName};
+use serde_json::json;
+use serve::{FolderSource, Ready, RegistrySource, ServerConfig, Source};
+
+use super::registry::open;
+use super::rollout::parse;
+use crate::output::{Error, Output, boxed};
+use crate::pipeline::Usage;
+use crate::progress::emit;
+
+/// What to serve, and how.
+pub struct What {
+    pub name: Option<String>,
+    pub model: Option<PathBuf>,
+    pub address: Option<String>,
+    pub key: Option<String>,
+}
+
+pub fn serve(output: Output, context: &Context, project: &Path, what: What) -> Result<(), Error> {
+    let mut settings = settings(project, what.model.is_some())?;
+    if let Some(address) = what.address {
+        settings.address = address;
+    }
+    let (key, made) = key(&settings, what.key);
+    let mut config = ServerConfig::plan(&settings, key).map_err(boxed)?;
+    config.threads = context.threads;
+    let source: Arc<dyn Source> = match &what.model {
+        Some(folder) => Arc::new(FolderSource::new(folder, 1)),
+        None => {
+            let store = open(project)?;
+            let name = name(&store, what.name.as_deref())?;
+            Arc::new(RegistrySource::new(Arc::new(store), name))
+        }
+    };
+    let announce = |ready: &Ready| tell(output, ready, made.as_deref());
+    let summary = serve::run(context, config, source, announce).map_err(boxed)?;
+    let cut = if summary.cut == 0 { String::new() } else { format!("; {} connections were cut", summary.cut) };
+    output.aside(&format!("stopped{cut}"));
+    Ok(())
+}
+
+/// The `[serve]` table of the project; the defaults where a folder is served or there is no project
+/// file.
+fn settings(project: &Path, folder: bool) -> Result<ServeConfig, Error> {
+    let file = if project.is_dir() { project.join(FILE_NAME) } else { project.to_owned() };
+    if folder || !file.exists() {
+        return Ok(ServeConfig::default());
+    }
+    Ok(Project::load(&file).map_err(boxed)?.file.serve)
+}
+
+/// The key that is required. Off loopback one is made where none is given; that one is printed.
+fn key(settings: &ServeConfig, given: Option<String>) -> (Option<String>, Option<String>) {
+    let loopback = settings.address.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+    if loopback || given.is_some() {
+        return (given, None);
+    }
+    let made = random_key();
+    (made.clone(), made)
+}
+
+/// 32 hexadecimal digits from the system's generator; `None` where it has none, and then the server
+/// asks for a key.
+fn random_key() -> Option<String> {
+    use std::io::Read as _;
+    let mut bytes = [0_u8; 64];
+    std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).ok()?;
+    Some(Digest::of(&bytes).to_string()[..32].to_owned())
+}
+
+/// The version to serve: as named, or the champion of the only model there is.
+fn name(store: &store::Store, given: Option<&str>) -> Result<VersionName, Error> {
+    if let Some(name) = given {
+        let name = parse(name)?;
+        store.version(&name).map_err(boxed)?;
+        return Ok(name);
+    }
+    let aliases = store.aliases("").map_err(boxed)?;
+    let champions: Vec<&store::Alias> = aliases.iter().filter(|alias| alias.alias == rollout::CHAMPION).collect();
+    match champions.as_slice() {
+        [only] => parse(&only.name),
+        [] => Err(boxed(Usage::new(
+            "failed to choose a model: there is no champion",
+            "Run `yard run`, or `yard promote NAME@1`, or name a version: `yard models` lists them.",
+        ))),
+        several => Err(boxed(Usage::new(
+            "failed to choose a model: there are several",
+            format!("Name one: {}.", several.iter().map(|alias| alias.name.as_str()).collect::<Vec<_>>().join(", ")),
+        ))),
+    }
+}
+
+fn tell(output: Output, ready: &Ready, key: Option<&str>) {
+    let version = format!("{}@{}", ready.name, ready.version);
+    let path = if ready.language { "/v1/completions".to_owned() } else { format!("/v2/models/{}/infer", ready.name) };
+    if output.is_json() {
+        return emit(
+            &json!({ "event": "ready", "address": ready.address, "version": version, "path": path, "key": key }),
+        );
+    }
+    output.line(&format!("serving {version} on http://{}{path}", ready.address));
+    if let Some(key) = key {
+        output.line(&format!(
+            "key {key} (made for this run; give YARD_KEY to choose it): send it as `Authorization: Bearer KEY`"
+        ));
+    }
+    output.aside("Ctrl-C stops it");
+}
