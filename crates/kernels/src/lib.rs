@@ -6,13 +6,19 @@
 //! result has the same bits on every instruction set**, in every batch and on every thread; the tests
 //! hold each kernel to that, and to a plain reference in double precision.
 //!
+//! Kernels for training that compute in [`bf16`] or through a packed matrix product promise less: the
+//! same bits for any number of threads ([`parallel`]), and answers within rounding of the reference
+//! between instruction sets, because the hardware's bf16 products round in their own way.
+//!
 //! Shapes are the caller's promise: a kernel panics when slices do not fit each other. Not a number
-//! goes in, not a number comes out. The crate knows no framework, no file, no thread.
+//! goes in, not a number comes out. The crate knows no framework and no file.
 
 pub mod activation;
+pub mod bf16;
 pub mod isa;
 pub mod linear;
 pub mod optimizer;
+pub mod parallel;
 pub mod vector;
 
 pub use activation::{log_sum_exp, relu, rms_norm, rotary, sigmoid, silu, softmax, swiglu};
