@@ -131,7 +131,7 @@ pub fn short_metrics(metrics: &serde_json::Value) -> String {
     parts.join(", ")
 }
 
-/// A moment in UTC, `2026-11-24 03:46`. Civil date from days after Howard Hinnant's `civil_from_days`.
+/// A moment in UTC, `2026-11-25 03:46`. Civil date from days after Howard Hinnant's `civil_from_days`.
 pub fn when(ms: i64) -> String {
     let minutes = ms.div_euclid(60_000);
     let (days, minute) = (minutes.div_euclid(1440), minutes.rem_euclid(1440));
@@ -155,6 +155,7 @@ mod tests {
     fn moments_are_written_in_utc() {
         assert_eq!(when(0), "1970-01-01 00:00");
         assert_eq!(when(951_782_400_000), "2000-02-29 00:00");
-        assert_eq!(when(1_795_578_360_000), "2026-11-24 18:46");
+        // `date -u -d @1795578360`.
+        assert_eq!(when(1_795_578_360_000), "2026-11-25 03:46");
     }
 }
