@@ -204,16 +204,7 @@ fn a_language_model_is_judged_by_its_perplexity() {
     let store = Store::open(folder.path()).unwrap();
     let texts: Vec<String> = (0..80).map(|index| format!("床前明月光，疑是地上霜。{index} and some words")).collect();
     let tokenizer = TextTokenizer::train(texts.iter().map(String::as_str), 320).unwrap();
-    let shape = TransformerShape {
-        vocabulary: tokenizer.vocabulary_size(),
-        width: 32,
-        layers: 2,
-        heads: 4,
-        feed_forward: 64,
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-5,
-        causal: true,
-    };
+    let shape = TransformerShape::llama(tokenizer.vocabulary_size(), 32, 2, 4, 64, true);
     let task = Task::Language(LanguageDescription { clean: CLEAN, shape, context: 64 });
     let description = ModelDescription {
         format: FORMAT,

@@ -395,14 +395,5 @@ fn binary_labels(column: &PlannedColumn) -> [String; 2] {
 
 /// Only the vocabulary is known here; the training derives the rest.
 fn shape_of(vocabulary: usize) -> TransformerShape {
-    TransformerShape {
-        vocabulary,
-        width: 2,
-        layers: 1,
-        heads: 1,
-        feed_forward: 2,
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-5,
-        causal: false,
-    }
+    TransformerShape::llama(vocabulary, 2, 1, 1, 2, false)
 }

@@ -25,13 +25,19 @@
 //! | `layer.i.bias` | `[widths[i]]` | `intercept` |
 //!
 //! # The transformer
-//! The block of Llama: RMSNorm before attention and before the MLP, rotary embedding in the two-halves
-//! form of Hugging Face, SwiGLU, no biases. Tensors have the names and the `[out, in]` shapes of a
-//! Hugging Face `LlamaForCausalLM`: `model.embed_tokens.weight [vocabulary, width]`,
-//! `model.layers.N.input_layernorm.weight [width]`, `model.layers.N.self_attn.{q,k,v,o}_proj.weight`,
-//! `model.layers.N.post_attention_layernorm.weight`, `model.layers.N.mlp.{gate,up,down}_proj.weight`,
-//! `model.norm.weight`. The head is tied to the embedding. As an encoder it attends in both
-//! directions, and the text's vector is the mean of the final norm's outputs over its tokens.
+//! By default the block of Llama: RMSNorm before attention and before the MLP, rotary embedding in the
+//! two-halves form of Hugging Face, SwiGLU, no biases, a head tied to the embedding. Tensors have the
+//! names and the `[out, in]` shapes of a Hugging Face `LlamaForCausalLM`: `model.embed_tokens.weight
+//! [vocabulary, width]`, `model.layers.N.input_layernorm.weight [width]`,
+//! `model.layers.N.self_attn.{q,k,v,o}_proj.weight`, `model.layers.N.post_attention_layernorm.weight`,
+//! `model.layers.N.mlp.{gate,up,down}_proj.weight`, `model.norm.weight`. As an encoder it attends in
+//! both directions, and the text's vector is the mean of the final outputs over its tokens.
+//!
+//! [`TransformerShape`] varies it by data, not by code: fewer heads of keys and values (grouped-query
+//! attention), LayerNorm, an MLP without gate, learned positions (`model.embed_positions.weight
+//! [positions, width]`), biases (`... .bias [out]`), norms behind the residual sums as in BERT (then
+//! there is no `model.norm`, and `model.embed_norm` stands behind the embedding), and a head of its own
+//! (`lm_head.weight [vocabulary, width]`).
 //!
 //! # Int8
 //! With [`Weights::Int8`], each matrix `NAME` (every tensor of two dimensions) is stored as `NAME` in
@@ -280,37 +286,171 @@ pub struct TransformerShape {
     pub layers: usize,
     /// Attention heads; each has `width / heads` dimensions, an even number.
     pub heads: usize,
+    /// Heads of keys and values, each shared by a group of query heads (Ainslie et al. 2023). Without
+    /// it, as many as `heads`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_value_heads: Option<usize>,
     /// Width of the MLP.
     pub feed_forward: usize,
     /// Base of the rotary embedding's angles.
     pub rope_theta: f32,
-    /// Added to the mean square in RMSNorm.
+    /// Added to the mean square or the variance in norms.
     pub norm_epsilon: f32,
     /// Whether a token sees only those before it.
     pub causal: bool,
+    /// The kind of the norms.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub norm: Norm,
+    /// Where the norms stand.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub norm_place: NormPlace,
+    /// The kind of the MLP.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mlp: Mlp,
+    /// Learned positions instead of rotary embedding: so many; 0 is rotary embedding.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub learned_positions: usize,
+    /// Whether projections (but not the head) have biases.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub biases: bool,
+    /// Whether the head has a matrix of its own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub untied_head: bool,
+}
+
+/// The kind of a transformer's norms.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// RMSNorm (Zhang and Sennrich 2019): a weight.
+    #[default]
+    RmsNorm,
+    /// LayerNorm (Ba et al. 2016): a weight and a bias.
+    LayerNorm,
+}
+
+/// Where a transformer's norms stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormPlace {
+    /// Before attention and MLP, and once at the end.
+    #[default]
+    Before,
+    /// Behind the residual sums, and once behind the embedding (BERT).
+    After,
+}
+
+/// The kind of a transformer's MLP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mlp {
+    /// `down(silu(gate(x)) · up(x))` (Shazeer 2020).
+    #[default]
+    SwiGlu,
+    /// `down(gelu(up(x)))` with the tanh form of GELU (Hendrycks and Gimpel 2016), as GPT-2 has it.
+    Gelu,
+    /// `down(relu(up(x)))`.
+    Relu,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl TransformerShape {
-    /// Every tensor with its shape, in a fixed order; `prefix` stands before each name.
+    /// The block of Llama with the given sizes: as many heads of keys and values as of queries, a tied
+    /// head, angles on base 10,000.
+    #[must_use]
+    pub const fn llama(
+        vocabulary: usize,
+        width: usize,
+        layers: usize,
+        heads: usize,
+        feed_forward: usize,
+        causal: bool,
+    ) -> Self {
+        Self {
+            vocabulary,
+            width,
+            layers,
+            heads,
+            key_value_heads: None,
+            feed_forward,
+            rope_theta: 10_000.0,
+            norm_epsilon: 1e-5,
+            causal,
+            norm: Norm::RmsNorm,
+            norm_place: NormPlace::Before,
+            mlp: Mlp::SwiGlu,
+            learned_positions: 0,
+            biases: false,
+            untied_head: false,
+        }
+    }
+
+    /// Dimensions of a head.
+    #[must_use]
+    pub fn head_width(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// Heads of keys and values.
+    #[must_use]
+    pub fn kv_heads(&self) -> usize {
+        self.key_value_heads.unwrap_or(self.heads)
+    }
+
+    /// Width of all heads of keys, or of values.
+    #[must_use]
+    pub fn kv_width(&self) -> usize {
+        self.kv_heads() * self.head_width()
+    }
+
+    /// Every tensor with its shape, in a fixed order; `prefix` stands before each name. Queries, keys and
+    /// values stand behind each other, and so do gate and up, so that each can be one product.
     #[must_use]
     pub fn tensors(&self, prefix: &str) -> Vec<(String, Vec<usize>)> {
         let (width, inner) = (self.width, self.feed_forward);
         let mut all = vec![(format!("{prefix}model.embed_tokens.weight"), vec![self.vocabulary, width])];
-        for layer in 0..self.layers {
-            let mut add = |name: &str, shape: Vec<usize>| {
-                all.push((format!("{prefix}model.layers.{layer}.{name}.weight"), shape));
-            };
-            add("input_layernorm", vec![width]);
-            for projection in ["q", "k", "v", "o"] {
-                add(&format!("self_attn.{projection}_proj"), vec![width, width]);
-            }
-            add("post_attention_layernorm", vec![width]);
-            add("mlp.gate_proj", vec![inner, width]);
-            add("mlp.up_proj", vec![inner, width]);
-            add("mlp.down_proj", vec![width, inner]);
+        if self.learned_positions > 0 {
+            all.push((format!("{prefix}model.embed_positions.weight"), vec![self.learned_positions, width]));
         }
-        all.push((format!("{prefix}model.norm.weight"), vec![width]));
+        if self.norm_place == NormPlace::After {
+            self.norm_tensors(&format!("{prefix}model.embed_norm"), &mut all);
+        }
+        for layer in 0..self.layers {
+            let name = |name: &str| format!("{prefix}model.layers.{layer}.{name}");
+            self.norm_tensors(&name("input_layernorm"), &mut all);
+            let kv = self.kv_width();
+            let projections = [("q", width), ("k", kv), ("v", kv), ("o", width)];
+            all.extend(projections.map(|(part, out)| (name(&format!("self_attn.{part}_proj.weight")), vec![out, width])));
+            if self.biases {
+                all.extend(projections.map(|(part, out)| (name(&format!("self_attn.{part}_proj.bias")), vec![out])));
+            }
+            self.norm_tensors(&name("post_attention_layernorm"), &mut all);
+            let mut mlp = vec![("up", inner, width), ("down", width, inner)];
+            if self.mlp == Mlp::SwiGlu {
+                mlp.insert(0, ("gate", inner, width));
+            }
+            all.extend(mlp.iter().map(|(part, out, into)| (name(&format!("mlp.{part}_proj.weight")), vec![*out, *into])));
+            if self.biases {
+                all.extend(mlp.iter().map(|(part, out, _)| (name(&format!("mlp.{part}_proj.bias")), vec![*out])));
+            }
+        }
+        if self.norm_place == NormPlace::Before {
+            self.norm_tensors(&format!("{prefix}model.norm"), &mut all);
+        }
+        if self.untied_head {
+            all.push((format!("{prefix}lm_head.weight"), vec![self.vocabulary, width]));
+        }
         all
+    }
+
+    fn norm_tensors(&self, name: &str, all: &mut Vec<(String, Vec<usize>)>) {
+        all.push((format!("{name}.weight"), vec![self.width]));
+        if self.norm == Norm::LayerNorm {
+            all.push((format!("{name}.bias"), vec![self.width]));
+        }
     }
 
     /// The number of parameters.

@@ -28,16 +28,7 @@ fn input(name: &str, column_type: ColumnType, encoding: Encoding) -> InputDescri
 }
 
 fn columns() -> Columns {
-    let shape = TransformerShape {
-        vocabulary: 0,
-        width: 0,
-        layers: 0,
-        heads: 0,
-        feed_forward: 0,
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-5,
-        causal: false,
-    };
+    let shape = TransformerShape::llama(0, 0, 0, 0, 0, false);
     let bag = Encoding::Bag { word_ngrams: [1, 2], character_ngrams: [2, 5], buckets: 64 };
     let labels = ["no".to_owned(), "yes".to_owned()];
     Columns {

@@ -1,6 +1,7 @@
 //! Named tensors as plain vectors: the parameters that the trainer owns, and their gradients.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use infer::description::{Encoding, ModelDescription, PredictDescription, Task, TransformerShape};
 
@@ -9,18 +10,18 @@ use crate::random::Random;
 /// What the numbers of the initial weights are drawn for.
 const INITIAL: u64 = 0x1417;
 
-/// One tensor.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tensor {
+/// One tensor of [`Tensors`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tensor<'a> {
     /// Its name in the weights file.
-    pub name: String,
+    pub name: &'a str,
     /// Its shape.
-    pub shape: Vec<usize>,
+    pub shape: &'a [usize],
     /// Its values, row by row.
-    pub values: Vec<f32>,
+    pub values: &'a [f32],
 }
 
-impl Tensor {
+impl Tensor<'_> {
     /// Rows and columns; a vector is one row.
     #[must_use]
     pub fn matrix(&self) -> [usize; 2] {
@@ -38,36 +39,52 @@ impl Tensor {
     }
 }
 
-/// Tensors in a fixed order, found by name.
+/// Named tensors in a fixed order, one behind the other in one vector: an optimiser steps through it in
+/// one pass, and neighbours can be read as one matrix ([`Tensors::span`]).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensors {
-    all: Vec<Tensor>,
+    values: Vec<f32>,
+    list: Vec<Entry>,
     positions: BTreeMap<String, usize>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    name: String,
+    shape: Vec<usize>,
+    place: Range<usize>,
 }
 
 impl Tensors {
     /// Zeros of the given names and shapes.
     #[must_use]
-    pub fn zeros(list: &[(String, Vec<usize>)]) -> Self {
-        let tensor = |(name, shape): &(String, Vec<usize>)| Tensor {
-            name: name.clone(),
-            shape: shape.clone(),
-            values: vec![0.0; shape.iter().product()],
+    pub fn zeros(names_and_shapes: &[(String, Vec<usize>)]) -> Self {
+        let mut end = 0;
+        let entry = |(name, shape): &(String, Vec<usize>)| {
+            let begin = end;
+            end += shape.iter().product::<usize>();
+            Entry { name: name.clone(), shape: shape.clone(), place: begin..end }
         };
-        let all: Vec<Tensor> = list.iter().map(tensor).collect();
-        let positions = all.iter().enumerate().map(|(index, one)| (one.name.clone(), index)).collect();
-        Self { all, positions }
+        let list: Vec<Entry> = names_and_shapes.iter().map(entry).collect();
+        let positions = list.iter().enumerate().map(|(index, one)| (one.name.clone(), index)).collect();
+        Self { values: vec![0.0; end], list, positions }
     }
 
     /// The tensors in order.
-    #[must_use]
-    pub fn all(&self) -> &[Tensor] {
-        &self.all
+    pub fn all(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> {
+        (0..self.list.len()).map(|position| self.at(position))
     }
 
-    /// The tensors in order, to change.
-    pub fn all_mut(&mut self) -> &mut [Tensor] {
-        &mut self.all
+    /// The tensor at a position.
+    #[must_use]
+    pub fn at(&self, position: usize) -> Tensor<'_> {
+        let one = &self.list[position];
+        Tensor { name: &one.name, shape: &one.shape, values: &self.values[one.place.clone()] }
+    }
+
+    /// The values of the tensor at a position, to change.
+    pub fn at_mut(&mut self, position: usize) -> &mut [f32] {
+        &mut self.values[self.list[position].place.clone()]
     }
 
     /// Where a tensor stands; a name that the model does not have is our own mistake.
@@ -88,20 +105,50 @@ impl Tensors {
     /// A tensor's values.
     #[must_use]
     pub fn values(&self, name: &str) -> &[f32] {
-        &self.all[self.position(name)].values
+        self.at(self.position(name)).values
+    }
+
+    /// A tensor's values, to change.
+    pub fn values_mut(&mut self, name: &str) -> &mut [f32] {
+        self.at_mut(self.position(name))
+    }
+
+    /// The values from one tensor's first to another's last: neighbours as one matrix.
+    #[must_use]
+    pub fn span(&self, first: &str, last: &str) -> &[f32] {
+        &self.values[self.span_place(first, last)]
+    }
+
+    /// As [`Tensors::span`], to change.
+    pub fn span_mut(&mut self, first: &str, last: &str) -> &mut [f32] {
+        let place = self.span_place(first, last);
+        &mut self.values[place]
+    }
+
+    fn span_place(&self, first: &str, last: &str) -> Range<usize> {
+        self.list[self.position(first)].place.start..self.list[self.position(last)].place.end
+    }
+
+    /// All values.
+    #[must_use]
+    pub fn flat(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// All values, to change.
+    pub fn flat_mut(&mut self) -> &mut [f32] {
+        &mut self.values
     }
 
     /// The number of values in all tensors.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.all.iter().map(|one| one.values.len()).sum()
+        self.values.len()
     }
 
     /// Sets every value to zero.
     pub fn clear(&mut self) {
-        for tensor in &mut self.all {
-            tensor.values.fill(0.0);
-        }
+        kernels::parallel::chunks(&mut self.values, 1 << 18, |_, piece| piece.fill(0.0));
     }
 }
 
@@ -153,12 +200,12 @@ fn initial_transformer(tensors: &mut Tensors, prefix: &str, shape: &TransformerS
     let residual = 1.0 / (2.0 * shape.layers as f64).sqrt();
     for (name, dimensions) in shape.tensors(prefix) {
         if dimensions.len() == 1 {
-            let position = tensors.position(&name);
-            tensors.all[position].values.fill(1.0);
+            // Norms begin as they are, biases at zero.
+            tensors.values_mut(&name).fill(if name.ends_with(".bias") { 0.0 } else { 1.0 });
             continue;
         }
         let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
-        let deviation = if name.ends_with("embed_tokens.weight") {
+        let deviation = if name.contains(".embed_") {
             0.02
         } else {
             (1.0 / dimensions[1] as f64).sqrt() * if into_residual { residual } else { 1.0 }
@@ -171,7 +218,7 @@ fn initial_transformer(tensors: &mut Tensors, prefix: &str, shape: &TransformerS
 fn fill(tensors: &mut Tensors, name: &str, deviation: f64, seed: u64) {
     let position = tensors.position(name);
     let mut random = Random::new(seed, &[INITIAL, position as u64]);
-    for value in &mut tensors.all[position].values {
+    for value in tensors.at_mut(position) {
         *value = (random.normal() * deviation) as f32;
     }
 }

@@ -29,16 +29,7 @@ fn model(task: Task) -> ModelDescription {
 }
 
 fn shape(vocabulary: usize, causal: bool) -> TransformerShape {
-    TransformerShape {
-        vocabulary,
-        width: 12,
-        layers: 2,
-        heads: 3,
-        feed_forward: 20,
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-5,
-        causal,
-    }
+    TransformerShape::llama(vocabulary, 12, 2, 3, 20, causal)
 }
 
 fn output(name: &str, target: Target, squared: bool) -> OutputDescription {

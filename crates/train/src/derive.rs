@@ -51,16 +51,7 @@ pub(crate) fn transformer(model: &ModelConfig, vocabulary: usize, causal: bool) 
     // Where only the width is given, the heads follow it: the most of the table's that fit.
     let fits = |heads: &usize| width.is_multiple_of(*heads) && (width / heads).is_multiple_of(2);
     let heads = model.heads.map_or_else(|| (1..=heads).rev().find(fits).unwrap_or(1), |heads| heads as usize);
-    TransformerShape {
-        vocabulary,
-        width,
-        layers,
-        heads,
-        feed_forward: (width * 8 / 3).next_multiple_of(32),
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-5,
-        causal,
-    }
+    TransformerShape::llama(vocabulary, width, layers, heads, (width * 8 / 3).next_multiple_of(32), causal)
 }
 
 /// The longest sequence of a language model.

@@ -16,16 +16,7 @@ use store::{Artifact, StageKey, Store};
 use crate::TrainError;
 
 const CLEAN: TextCleaning = TextCleaning { unicode: true, whitespace: true };
-const SHAPE: TransformerShape = TransformerShape {
-    vocabulary: 0,
-    width: 8,
-    layers: 1,
-    heads: 1,
-    feed_forward: 8,
-    rope_theta: 1e4,
-    norm_epsilon: 1e-5,
-    causal: false,
-};
+const SHAPE: TransformerShape = TransformerShape::llama(0, 8, 1, 1, 8, false);
 
 /// A table with its columns' types, in three splits.
 pub(crate) struct Table<'a> {

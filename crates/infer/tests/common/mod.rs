@@ -107,16 +107,7 @@ pub fn tokenizer() -> TextTokenizer {
 }
 
 pub fn shape(vocabulary: usize, causal: bool) -> TransformerShape {
-    TransformerShape {
-        vocabulary,
-        width: 24,
-        layers: 2,
-        heads: 3,
-        feed_forward: 35,
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-5,
-        causal,
-    }
+    TransformerShape::llama(vocabulary, 24, 2, 3, 35, causal)
 }
 
 fn describe(task: Task) -> ModelDescription {

@@ -81,16 +81,7 @@ pub fn write_predict(folder: &Path, description: PredictDescription, seed: u64) 
 pub fn write_language(folder: &Path, seed: u64, context: usize) {
     let texts = ["the quick brown fox jumps over the lazy dog", "白日依山尽，黄河入海流。欲穷千里目，更上一层楼。"];
     let tokenizer = TextTokenizer::train(texts.iter().copied(), 320).unwrap();
-    let shape = TransformerShape {
-        vocabulary: tokenizer.vocabulary_size(),
-        width: 32,
-        layers: 2,
-        heads: 2,
-        feed_forward: 64,
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-5,
-        causal: true,
-    };
+    let shape = TransformerShape::llama(tokenizer.vocabulary_size(), 32, 2, 2, 64, true);
     tokenizer.save(&folder.join(TOKENIZER_FILE)).unwrap();
     write(folder, Task::Language(LanguageDescription { clean: CLEAN, shape, context }), vec![], seed, 0.3);
     never_end(folder, tokenizer.end_of_text() as usize);
