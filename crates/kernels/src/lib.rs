@@ -15,6 +15,7 @@
 
 pub mod activation;
 pub mod bf16;
+pub mod gemm;
 pub mod isa;
 pub mod linear;
 pub mod optimizer;
