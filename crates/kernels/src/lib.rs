@@ -15,11 +15,17 @@
 
 pub mod activation;
 pub mod bf16;
+pub mod embedding;
 pub mod gemm;
 pub mod isa;
 pub mod linear;
+pub mod norm;
 pub mod optimizer;
 pub mod parallel;
+pub mod pointwise;
+pub mod position;
+pub mod rows;
+pub mod step;
 pub mod vector;
 
 pub use activation::{log_sum_exp, relu, rms_norm, rotary, sigmoid, silu, softmax, swiglu};

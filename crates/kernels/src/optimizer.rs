@@ -76,6 +76,21 @@ pub struct RmsProp {
     pub penalty: Penalty,
 }
 
+/// Settings of [`lion`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lion {
+    /// The step size, about a third to a tenth of AdamW's.
+    pub learning_rate: f32,
+    /// The share of the momentum in the direction of the step, usually 0.9.
+    pub beta1: f32,
+    /// Decay of the momentum, usually 0.99.
+    pub beta2: f32,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// What happens to the gradient first.
+    pub penalty: Penalty,
+}
+
 kernel! {
     /// `v = momentum·v + g`, `p −= learning_rate·v` (PyTorch's SGD without dampening or Nesterov).
     ///
@@ -135,6 +150,28 @@ kernel! {
             *s = hyper.alpha * *s + rest * g * g;
             *v = hyper.momentum * *v + g / (s.sqrt() + hyper.epsilon);
             *p -= hyper.learning_rate * *v;
+        }
+    }
+}
+
+kernel! {
+    /// Lion (Chen et al. 2023, algorithm 2): `p −= learning_rate·(sign(β₁m + (1−β₁)g) + weight_decay·p)`, then
+    /// `m = β₂m + (1−β₂)g`.
+    ///
+    /// # Panics
+    /// When the slices differ in length.
+    pub fn lion(parameters: &mut [f32], gradients: &[f32], momentum: &mut [f32], hyper: &Lion) {
+        same_length(parameters.len(), &[gradients.len(), momentum.len()]);
+        let keep = 1.0 - hyper.learning_rate * hyper.weight_decay;
+        let (rest1, rest2) = (1.0 - hyper.beta1, 1.0 - hyper.beta2);
+        for ((p, g), m) in parameters.iter_mut().zip(gradients).zip(momentum) {
+            let g = hyper.penalty.apply(*g, *p);
+            let direction = hyper.beta1 * *m + rest1 * g;
+            // What is not a number is its own sign.
+            let below = if direction < 0.0 { -1.0 } else { direction };
+            let sign = if direction > 0.0 { 1.0 } else { below };
+            *p = *p * keep - hyper.learning_rate * sign;
+            *m = hyper.beta2 * *m + rest2 * g;
         }
     }
 }

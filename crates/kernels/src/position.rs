@@ -1,0 +1,88 @@
+//! Rotary positions for training (Su et al. 2021, in the two-halves form of Hugging Face).
+//!
+//! Shapes: `n` rows, each of `s` elements that begin with heads of `d`; `t` positions. In a row `q|k|v` the
+//! queries and keys are turned together, in place. Backward turns the other way, because a rotation's
+//! transpose is its inverse.
+
+use std::ops::Range;
+
+use crate::isa::kernel;
+use crate::rows::{self, Parts};
+
+/// Cosines and sines of every position and pair.
+#[derive(Debug, Clone)]
+pub struct RotaryTable {
+    /// `[t, d/2]`.
+    cosines_th: Vec<f32>,
+    /// `[t, d/2]`.
+    sines_th: Vec<f32>,
+    half: usize,
+}
+
+impl RotaryTable {
+    /// The angles `t / base^(2i/d)` of `positions` positions for heads of `dim` elements, in double precision.
+    ///
+    /// # Panics
+    /// When `dim` is odd.
+    #[must_use]
+    pub fn new(positions: usize, dim: usize, base: f64) -> Self {
+        assert!(dim.is_multiple_of(2), "rotary heads of {dim} elements");
+        let half = dim / 2;
+        let angle = |index: usize| {
+            let (position, pair) = (index / half.max(1), index % half.max(1));
+            position as f64 / base.powf(2.0 * pair as f64 / dim as f64)
+        };
+        let (cosines_th, sines_th) =
+            (0..positions * half).map(|index| (angle(index).cos() as f32, angle(index).sin() as f32)).unzip();
+        Self { cosines_th, sines_th, half }
+    }
+
+    /// Turns the heads `heads` of every row of `x_ns` by the row's position.
+    ///
+    /// # Panics
+    /// When the rows do not fit, or a position lies outside of the table.
+    pub fn forward(&self, x_ns: &mut [f32], stride: usize, heads: Range<usize>, positions_n: &[u32]) {
+        self.turn(x_ns, stride, heads, positions_n, false);
+    }
+
+    /// The gradient of what went into [`RotaryTable::forward`], in place of the gradient of what came out.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn backward(&self, dx_ns: &mut [f32], stride: usize, heads: Range<usize>, positions_n: &[u32]) {
+        self.turn(dx_ns, stride, heads, positions_n, true);
+    }
+
+    fn turn(&self, x_ns: &mut [f32], stride: usize, heads: Range<usize>, positions_n: &[u32], back: bool) {
+        let (dim, count) = (2 * self.half, rows::count(x_ns.len(), stride));
+        assert!(heads.start <= heads.end && heads.end * dim <= stride, "heads {heads:?} in rows of {stride}");
+        assert_eq!(positions_n.len(), count, "positions");
+        let x = Parts::new(x_ns);
+        rows::run(count, heads.len() * dim, |_, range| {
+            for row in range {
+                // SAFETY: rows of different tasks do not overlap.
+                let x = unsafe { x.take(row * stride + heads.start * dim..row * stride + heads.end * dim) };
+                let angles = positions_n[row] as usize * self.half;
+                let angles = angles..angles + self.half;
+                turn_heads(x, &self.cosines_th[angles.clone()], &self.sines_th[angles], back);
+            }
+        });
+    }
+}
+
+kernel! {
+    /// Turns every head of `x` by the same angles, or back.
+    pub fn turn_heads(x: &mut [f32], cosines: &[f32], sines: &[f32], back: bool) {
+        let half = cosines.len();
+        let sign = if back { -1.0 } else { 1.0 };
+        for head in x.chunks_exact_mut((2 * half).max(1)) {
+            let (lower, upper) = head.split_at_mut(half);
+            for (((a, b), cosine), sine) in lower.iter_mut().zip(upper).zip(cosines).zip(sines) {
+                let (from_a, from_b) = (*a, *b);
+                let sine = sign * sine;
+                *a = from_a * cosine - from_b * sine;
+                *b = from_b * cosine + from_a * sine;
+            }
+        }
+    }
+}
