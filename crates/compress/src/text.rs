@@ -58,7 +58,7 @@ fn read(dataset: &Path, model: &Generator) -> Result<Text, CompressError> {
         (Split::Train, info.bytes.train, info.documents.train, Some(ON_TRAIN)),
     ];
     for (split, bytes, documents, why) in splits {
-        let mut tokens: Vec<u32> = dataset::read_tokens(dataset, split)?.into_iter().map(u32::from).collect();
+        let mut tokens: Vec<u32> = dataset::read_tokens(dataset, split)?.iter().collect();
         if tokens.len() < 2 {
             continue;
         }

@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::ops::Range;
 use std::path::Path;
 
 use infer::description::TextCleaning;
+use infer::mapped::Mapped;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DatasetError;
@@ -69,17 +71,49 @@ pub fn write_tokens(folder: &Path, split: Split, tokens: &[u16]) -> Result<(), D
     std::fs::write(&path, bytes).map_err(DatasetError::io("write", &path))
 }
 
-/// Reads the tokens of a split.
+/// The tokens of a split, in a file that is mapped and not read: what is not looked at costs no memory.
+#[derive(Debug)]
+pub struct Tokens(Mapped);
+
+impl Tokens {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.bytes().len() / 2
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
+        self.range(0..self.len())
+    }
+
+    /// Those at some places.
+    ///
+    /// # Panics
+    /// When the places lie outside of the split.
+    pub fn range(&self, places: Range<usize>) -> impl ExactSizeIterator<Item = u32> + '_ {
+        let pairs = &self.0.bytes().as_chunks::<2>().0[places];
+        pairs.iter().map(|pair| u32::from(u16::from_le_bytes(*pair)))
+    }
+}
+
+/// Maps the tokens of a split.
 ///
 /// # Errors
 /// [`DatasetError::Io`] or [`DatasetError::Damaged`].
-pub fn read_tokens(folder: &Path, split: Split) -> Result<Vec<u16>, DatasetError> {
+pub fn read_tokens(folder: &Path, split: Split) -> Result<Tokens, DatasetError> {
     let path = folder.join(format!("{}.tokens", split.name()));
-    let bytes = std::fs::read(&path).map_err(DatasetError::io("read", &path))?;
-    if bytes.len() % 2 != 0 {
+    let mapped = Mapped::open(&path).map_err(DatasetError::io("map", &path))?;
+    if mapped.bytes().len() % 2 != 0 {
         return Err(DatasetError::Damaged { path, what: "half a token stands at its end".to_owned() });
     }
-    Ok(bytes.as_chunks().0.iter().map(|pair| u16::from_le_bytes(*pair)).collect())
+    Ok(Tokens(mapped))
 }
 
 /// Writes the documents of the test split.

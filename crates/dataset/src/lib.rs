@@ -20,7 +20,9 @@ mod quality;
 mod rows;
 
 pub use error::DatasetError;
-pub use language::{Document, LANGUAGE_FILE, LanguageInfo, read_documents, read_tokens, write_documents, write_tokens};
+pub use language::{
+    Document, LANGUAGE_FILE, LanguageInfo, Tokens, read_documents, read_tokens, write_documents, write_tokens,
+};
 pub use ledger::{LEDGER_FILE, LedgerEntry, LedgerWriter, read_ledger};
 pub use quality::{Balance, ColumnQuality, Histogram, NumberQuality, QUALITY_FILE, Quality};
 pub use rows::{Row, count_rows, read_columns, read_split, write_split};

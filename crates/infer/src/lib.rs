@@ -12,6 +12,7 @@ pub mod error;
 pub mod fit;
 mod histogram;
 pub mod language;
+pub mod mapped;
 pub mod metrics;
 pub mod model;
 pub mod predict;

@@ -18,6 +18,7 @@ pub mod bf16;
 pub mod embedding;
 pub mod gemm;
 pub mod isa;
+pub mod limit;
 pub mod linear;
 pub mod norm;
 pub mod optimizer;

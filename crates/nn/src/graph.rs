@@ -36,10 +36,10 @@ impl Leaves {
     pub(crate) fn new(parameters: &Tensors, tracked: bool, wanted: impl Fn(&str) -> bool) -> Self {
         let device = device(tracked);
         let mut tensors = BTreeMap::new();
-        for (position, one) in parameters.all().iter().enumerate() {
-            if wanted(&one.name) {
-                let leaf = leaf(one.values.clone(), one.matrix(), &device, tracked);
-                tensors.insert(one.name.clone(), (position, leaf));
+        for (position, one) in parameters.all().enumerate() {
+            if wanted(one.name) {
+                let leaf = leaf(one.values.to_vec(), one.matrix(), &device, tracked);
+                tensors.insert(one.name.to_owned(), (position, leaf));
             }
         }
         Self { device, tensors }
@@ -62,7 +62,7 @@ impl Leaves {
     pub(crate) fn read(&self, gradients: &mut Gradients, into: &mut Tensors) {
         for (position, leaf) in self.tensors.values() {
             if let Some(gradient) = leaf.grad_remove(gradients) {
-                add(&mut into.all_mut()[*position].values, gradient);
+                add(into.at_mut(*position), gradient);
             }
         }
     }

@@ -1,108 +1,149 @@
-//! One step of a causal language model: the mean cross-entropy of the next token, and its gradients.
+//! One step of a causal language model: the cross-entropy of the next token, and its gradients.
 //!
-//! Embedding, layers and the tied head (matrix product, softmax, cross-entropy) are coarse operations
+//! Embedding, layers and head (matrix product, softmax, cross-entropy) are coarse operations of `kernels`
 //! with hand-written backward passes.
 
 use infer::description::LanguageDescription;
+use kernels::cross_entropy::{Head, HeadGradients};
+use kernels::embedding::{embed, embed_backward};
 
-use crate::dropout::Dropout;
-use crate::graph::{add, matrix, values};
-use crate::loss::tokens_loss;
 use crate::tensors::Tensors;
-use crate::transformer::{Frame, Transformer, embed, embed_backward};
+use crate::transformer::{Frame, Options, Transformer, Workspace, sized};
 
-/// The embedding, which is the head as well.
+/// The embedding, which is the head as well where the head is tied.
 const TABLE: &str = "model.embed_tokens.weight";
-/// The most logits that are held at once: 4 MiB, so that their passes stay in the cache.
-const LOGITS_MAX: usize = 1 << 20;
+const POSITIONS: &str = "model.embed_positions.weight";
+const HEAD: &str = "lm_head.weight";
 
-/// Sequences of equal length, one after another.
-#[derive(Debug, Clone, PartialEq)]
+/// Sequences, one after another.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
-    /// Tokens that go in, `batch · time` of them.
+    /// Tokens that go in, all sequences one behind the other.
     pub tokens: Vec<u32>,
-    /// The token that follows each.
+    /// The token that follows each; [`Batch::IGNORED`] where nothing is to be learned.
     pub targets: Vec<u32>,
-    /// Places in a sequence.
-    pub time: usize,
+    /// Tokens of each sequence. A token sees those of its own sequence only.
+    pub lengths: Vec<usize>,
 }
 
-/// The mean loss of a batch in nats a token; the gradients are added to `gradients`.
+impl Batch {
+    /// A target that counts for nothing.
+    pub const IGNORED: u32 = kernels::cross_entropy::IGNORED;
+
+    /// Sequences of equal length.
+    #[must_use]
+    pub fn even(tokens: Vec<u32>, targets: Vec<u32>, time: usize) -> Self {
+        let lengths = vec![time; tokens.len() / time.max(1)];
+        Self { tokens, targets, lengths }
+    }
+
+    /// Targets that count.
+    #[must_use]
+    pub fn counted(&self) -> usize {
+        self.targets.iter().filter(|target| **target != Self::IGNORED).count()
+    }
+}
+
+/// The sum of a batch's losses in nats; `scale` times its gradients are added to `gradients`.
 pub fn step(
     description: &LanguageDescription,
     parameters: &Tensors,
     batch: &Batch,
-    dropout: Dropout,
+    scale: f32,
+    options: Options,
+    workspace: &mut Workspace,
     gradients: &mut Tensors,
 ) -> f64 {
+    let frame = Frame::new(batch.lengths.iter().copied());
+    let transformer = transformer(description, parameters, &frame, options);
+    embed_tokens(description, parameters, batch, &frame, workspace);
+    transformer.forward(workspace);
+    let name = head_name(description);
+    let mut dy_nw = std::mem::take(&mut workspace.dy_nw);
+    let into = HeadGradients {
+        d_hidden_nw: sized(&mut dy_nw, workspace.y_nw.len()),
+        d_table_vw: gradients.values_mut(name),
+        scale,
+    };
+    let loss = head(description, parameters, options).forward_backward(&workspace.y_nw, &batch.targets, into);
+    workspace.dy_nw = dy_nw;
+    transformer.backward(workspace, gradients);
     let width = description.shape.width;
-    let frame = frame(description, batch);
-    let transformer = transformer(description, parameters, &frame);
-    let (y, tape) = transformer.forward(embed(parameters.values(TABLE), width, &batch.tokens), dropout);
-    let table = gradients.position(TABLE);
-    let scale = 1.0 / batch.targets.len() as f32;
-    let into = Some(&mut gradients.all_mut()[table].values);
-    let (loss, dy) = head(parameters.values(TABLE), width, &y, &batch.targets, scale, into);
-    let dx = transformer.backward(tape, &dy, gradients);
-    embed_backward(&dx, width, &batch.tokens, &mut gradients.all_mut()[table].values);
-    loss * f64::from(scale)
+    embed_backward(gradients.values_mut(TABLE), &workspace.dy_nw, &batch.tokens, width);
+    if description.shape.learned_positions > 0 {
+        embed_backward(gradients.values_mut(POSITIONS), &workspace.dy_nw, &frame.positions_n, width);
+    }
+    loss.sum
 }
 
 /// The sum of a batch's losses in nats, without gradients.
 #[must_use]
-pub fn loss(description: &LanguageDescription, parameters: &Tensors, batch: &Batch) -> f64 {
-    let y = outputs(description, parameters, batch);
-    head(parameters.values(TABLE), description.shape.width, &y, &batch.targets, 1.0, None).0
+pub fn loss(
+    description: &LanguageDescription,
+    parameters: &Tensors,
+    batch: &Batch,
+    options: Options,
+    workspace: &mut Workspace,
+) -> f64 {
+    outputs(description, parameters, batch, options, workspace);
+    head(description, parameters, options).loss(&workspace.y_nw, &batch.targets).sum
 }
 
-/// The logits of every place, `[batch · time, vocabulary]`: what tests hold against `infer`.
+/// The logits of every token, `[n, vocabulary]`: what tests hold against `infer`.
 #[must_use]
 pub fn logits(description: &LanguageDescription, parameters: &Tensors, batch: &Batch) -> Vec<f32> {
+    let mut workspace = Workspace::default();
+    outputs(description, parameters, batch, Options::PLAIN, &mut workspace);
+    let mut logits = vec![0.0; batch.tokens.len() * description.shape.vocabulary];
+    kernels::linear(
+        &mut logits,
+        parameters.values(head_name(description)),
+        &workspace.y_nw,
+        None,
+        description.shape.width,
+    );
+    logits
+}
+
+fn outputs(
+    description: &LanguageDescription,
+    parameters: &Tensors,
+    batch: &Batch,
+    options: Options,
+    workspace: &mut Workspace,
+) {
+    let frame = Frame::new(batch.lengths.iter().copied());
+    embed_tokens(description, parameters, batch, &frame, workspace);
+    transformer(description, parameters, &frame, options).forward(workspace);
+}
+
+fn embed_tokens(
+    description: &LanguageDescription,
+    parameters: &Tensors,
+    batch: &Batch,
+    frame: &Frame,
+    workspace: &mut Workspace,
+) {
     let shape = &description.shape;
-    let device = crate::graph::device(false);
-    let y = matrix(outputs(description, parameters, batch), [batch.tokens.len(), shape.width], &device);
-    let table = matrix(parameters.values(TABLE).to_vec(), [shape.vocabulary, shape.width], &device);
-    values(y.matmul(table.transpose()))
+    let positions = (shape.learned_positions > 0).then(|| (parameters.values(POSITIONS), &frame.positions_n[..]));
+    let x = sized(&mut workspace.dy_nw, batch.tokens.len() * shape.width);
+    embed(x, parameters.values(TABLE), &batch.tokens, positions, shape.width);
 }
 
-fn outputs(description: &LanguageDescription, parameters: &Tensors, batch: &Batch) -> Vec<f32> {
-    let frame = frame(description, batch);
-    let x = embed(parameters.values(TABLE), description.shape.width, &batch.tokens);
-    transformer(description, parameters, &frame).forward(x, Dropout::OFF).0
+fn transformer<'a>(
+    description: &'a LanguageDescription,
+    parameters: &'a Tensors,
+    frame: &'a Frame,
+    options: Options,
+) -> Transformer<'a> {
+    Transformer { shape: &description.shape, prefix: "", parameters, frame, options }
 }
 
-fn frame(description: &LanguageDescription, batch: &Batch) -> Frame {
-    Frame::new(&description.shape, batch.time, vec![batch.time; batch.tokens.len() / batch.time])
+fn head_name(description: &LanguageDescription) -> &'static str {
+    if description.shape.untied_head { HEAD } else { TABLE }
 }
 
-fn transformer<'a>(description: &'a LanguageDescription, parameters: &'a Tensors, frame: &'a Frame) -> Transformer<'a> {
-    Transformer { shape: &description.shape, prefix: "", parameters, frame }
-}
-
-/// The tied head: the sum of the losses, and `scale` times its gradient by `y`; the gradient by the
-/// table is added to `into`. Rows are taken in pieces, so that the logits never fill the memory.
-fn head(
-    table: &[f32],
-    width: usize,
-    y: &[f32],
-    targets: &[u32],
-    scale: f32,
-    mut into: Option<&mut Vec<f32>>,
-) -> (f64, Vec<f32>) {
-    let device = crate::graph::device(false);
-    let vocabulary = table.len() / width;
-    let rows_max = (LOGITS_MAX / vocabulary).max(1);
-    let table_vw = matrix(table.to_vec(), [vocabulary, width], &device);
-    let (mut total, mut dy) = (0.0, Vec::with_capacity(if into.is_some() { y.len() } else { 0 }));
-    for (y, targets) in y.chunks(rows_max * width).zip(targets.chunks(rows_max)) {
-        let y_nw = matrix(y.to_vec(), [targets.len(), width], &device);
-        let mut logits = values(y_nw.clone().matmul(table_vw.clone().transpose()));
-        total += tokens_loss(&mut logits, vocabulary, targets, scale);
-        if let Some(into) = into.as_deref_mut() {
-            let g_nv = matrix(logits, [targets.len(), vocabulary], &device);
-            dy.extend(values(g_nv.clone().matmul(table_vw.clone())));
-            add(into, g_nv.transpose().matmul(y_nw));
-        }
-    }
-    (total, dy)
+fn head<'a>(description: &LanguageDescription, parameters: &'a Tensors, options: Options) -> Head<'a> {
+    let table_vw = parameters.values(head_name(description));
+    Head { table_vw, width: description.shape.width, compute: options.compute }
 }

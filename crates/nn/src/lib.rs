@@ -8,20 +8,21 @@
 //!
 //! **Invariant:** no files, no stages, no config. Results depend on neither time nor threads.
 
+#[cfg(test)]
+mod composed;
 mod dropout;
 mod graph;
 pub mod language;
 pub mod loss;
 pub mod predict;
 pub mod random;
-#[cfg(test)]
-mod reference;
 mod tensors;
 mod transformer;
 
 pub use dropout::Dropout;
 pub use loss::Targets;
 pub use tensors::{Tensor, Tensors, initial};
+pub use transformer::{Options, Workspace};
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,8 @@
 //! Losses with hand-written gradients, one pass over the logits: cross-entropy, binary cross-entropy,
-//! mean squared error. Sums are taken in f64 and in the order of the rows, so that they do not depend
-//! on threads.
+//! mean squared error. Sums are taken in f64 and in the order of the rows. The losses of tokens are
+//! `kernels::cross_entropy`'s.
 
 use infer::description::{OutputDescription, Target};
-use rayon::prelude::*;
 
 /// What one output should have said, a row each.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,12 +13,17 @@ pub enum Targets {
     Values(Vec<f32>),
 }
 
-/// The loss of each row summed over rows, and the gradient of the *mean* loss by the logits.
+/// The loss of each row summed over rows, and `scale` times its gradient by the logits.
 ///
 /// `logits` is `[rows, width of all outputs]`; `targets` has one entry per output. The loss of a row is
 /// the sum of its outputs' losses by their weights.
 #[must_use]
-pub fn outputs_loss(outputs: &[OutputDescription], logits: &[f32], targets: &[Targets]) -> (f64, Vec<f32>) {
+pub fn outputs_loss(
+    outputs: &[OutputDescription],
+    logits: &[f32],
+    targets: &[Targets],
+    scale: f32,
+) -> (f64, Vec<f32>) {
     let width: usize = outputs.iter().map(OutputDescription::width).sum();
     let rows = logits.len() / width.max(1);
     let mut gradient = vec![0.0_f32; logits.len()];
@@ -29,7 +33,7 @@ pub fn outputs_loss(outputs: &[OutputDescription], logits: &[f32], targets: &[Ta
         for (output, target) in outputs.iter().zip(targets) {
             let end = begin + output.width();
             let (z, g) = (&logits[begin..end], &mut gradient[begin..end]);
-            let scale = (output.weight / rows as f64) as f32;
+            let scale = (output.weight * f64::from(scale)) as f32;
             let loss = match (&output.target, target) {
                 (Target::Category { .. }, Targets::Labels(labels)) => cross_entropy(z, labels[row], scale, g),
                 (Target::Binary { .. }, Targets::Values(truths)) => binary(z[0], truths[row], output.squared, scale, g),
@@ -75,22 +79,4 @@ fn binary(z: f32, truth: f32, squared: bool, scale: f32, gradient: &mut [f32]) -
     gradient[0] = error as f32 * scale;
     // ln(1 + e^z) − truth·z, written so that nothing overflows.
     f64::from(z).max(0.0) - f64::from(truth) * f64::from(z) + (-f64::from(z).abs()).exp().ln_1p()
-}
-
-/// Cross-entropy of every row of `logits` `[rows, vocabulary]`, in place: the logits become the
-/// gradient of `scale · Σ loss`. Returns the sum of the losses in nats. Rows run in parallel; each
-/// row's result and the order of the sum are fixed.
-pub fn tokens_loss(logits: &mut [f32], vocabulary: usize, targets: &[u32], scale: f32) -> f64 {
-    let losses: Vec<f64> = logits
-        .par_chunks_mut(vocabulary)
-        .zip(targets)
-        .map(|(row, target)| {
-            let loss = kernels::log_sum_exp(row) - f64::from(row[*target as usize]);
-            kernels::softmax(row);
-            row.iter_mut().for_each(|value| *value *= scale);
-            row[*target as usize] -= scale;
-            loss
-        })
-        .collect();
-    losses.iter().sum()
 }

@@ -7,18 +7,23 @@
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use infer::description::{Encoding, PredictDescription, TransformerShape};
-use rayon::prelude::*;
+use kernels::parallel;
+
+use kernels::embedding::{embed, embed_backward};
 
 use crate::dropout::Dropout;
 use crate::graph::{Leaves, backward, leaf, matrix, values};
 use crate::loss::{Targets, outputs_loss};
 use crate::tensors::Tensors;
-use crate::transformer::{Frame, Tape, Transformer, embed, embed_backward};
+use crate::transformer::{Frame, Options, Transformer, Workspace, sized};
 
 /// The shared table of sparse features.
 const TABLE: &str = "features.weight";
 /// Dropout masks of hidden layers come after those of any transformer.
 const HIDDEN_PLACE: u64 = 1 << 32;
+
+/// Rows that a thread takes at a time.
+const ROWS: usize = 16;
 
 /// Features of some rows.
 #[derive(Debug, Clone, Default)]
@@ -29,55 +34,66 @@ pub struct Batch<'a> {
     pub tokens: Vec<Vec<&'a [u32]>>,
 }
 
-/// The mean loss of a batch; the gradients are added to `gradients`.
+/// The sum of a batch's losses; `scale` times its gradients are added to `gradients`. `workspaces` has one
+/// for each transformer input.
 pub fn step(
     description: &PredictDescription,
     parameters: &Tensors,
     batch: &Batch<'_>,
     targets: &[Targets],
-    dropout: Dropout,
+    scale: f32,
+    options: Options,
+    workspaces: &mut Vec<Workspace>,
     gradients: &mut Tensors,
 ) -> f64 {
-    let rows = batch.sparse.len();
     let width = description.widths()[0];
     let h0 = sparse_sum(parameters, width, &batch.sparse);
     let outputs = &description.columns.outputs;
     if is_linear(description) {
-        let (loss, dh0) = outputs_loss(outputs, &h0, targets);
+        let (loss, dh0) = outputs_loss(outputs, &h0, targets, scale);
         sparse_backward(&batch.sparse, &dh0, width, gradients);
-        return loss / rows as f64;
+        return loss;
     }
-    let encoders = encoders(description, parameters, batch, dropout);
+    let encoders = encoders(description, parameters, batch, options, workspaces);
     let leaves = Leaves::new(parameters, true, in_graph);
-    let h0_bh = leaf(h0, [rows, width], &leaves.device, true);
-    let pooled: Vec<Tensor<2>> = encoders.iter().map(|one| one.pooled(&leaves.device, true)).collect();
-    let logits = layers(description, &leaves, h0_bh.clone(), &encoders, &pooled, dropout);
-    let (loss, dlogits) = outputs_loss(outputs, &values(logits.clone().inner()), targets);
+    let h0_bh = leaf(h0, [batch.sparse.len(), width], &leaves.device, true);
+    let pooled: Vec<Tensor<2>> =
+        encoders.iter().zip(&*workspaces).map(|(one, workspace)| one.pooled(workspace, &leaves.device, true)).collect();
+    let logits = layers(description, &leaves, h0_bh.clone(), &encoders, &pooled, options.dropout);
+    let (loss, dlogits) = outputs_loss(outputs, &values(logits.clone().inner()), targets, scale);
     let mut found = backward(logits, dlogits);
     leaves.read(&mut found, gradients);
-    for (encoder, pooled) in encoders.into_iter().zip(pooled) {
+    for ((encoder, workspace), pooled) in encoders.iter().zip(workspaces).zip(pooled) {
         if let Some(dpooled) = pooled.grad_remove(&mut found) {
-            encoder.backward(parameters, &values(dpooled), gradients);
+            encoder.backward(parameters, &values(dpooled), workspace, gradients);
         }
     }
     if let Some(dh0) = h0_bh.grad_remove(&mut found) {
         sparse_backward(&batch.sparse, &values(dh0), width, gradients);
     }
-    loss / rows as f64
+    loss
 }
 
 /// The logits of every row, `[rows, width of all outputs]`.
 #[must_use]
-pub fn logits(description: &PredictDescription, parameters: &Tensors, batch: &Batch<'_>) -> Vec<f32> {
+pub fn logits(
+    description: &PredictDescription,
+    parameters: &Tensors,
+    batch: &Batch<'_>,
+    options: Options,
+    workspaces: &mut Vec<Workspace>,
+) -> Vec<f32> {
     let width = description.widths()[0];
     let h0 = sparse_sum(parameters, width, &batch.sparse);
     if is_linear(description) {
         return h0;
     }
-    let encoders = encoders(description, parameters, batch, Dropout::OFF);
+    let options = Options { dropout: Dropout::OFF, ..options };
+    let encoders = encoders(description, parameters, batch, options, workspaces);
     let leaves = Leaves::new(parameters, false, in_graph);
     let h0_bh = matrix(h0, [batch.sparse.len(), width], &leaves.device);
-    let pooled: Vec<Tensor<2>> = encoders.iter().map(|one| one.pooled(&leaves.device, false)).collect();
+    let pooled: Vec<Tensor<2>> =
+        encoders.iter().zip(&*workspaces).map(|(one, workspace)| one.pooled(workspace, &leaves.device, false)).collect();
     values(layers(description, &leaves, h0_bh, &encoders, &pooled, Dropout::OFF))
 }
 
@@ -95,14 +111,16 @@ fn in_graph(name: &str) -> bool {
 /// `layer.0.bias + Σ value · features.weight[index]` for every row: `[rows, width]`.
 fn sparse_sum(parameters: &Tensors, width: usize, rows: &[&[(u32, f32)]]) -> Vec<f32> {
     let mut sums = vec![0.0_f32; rows.len() * width];
-    let bias = parameters.find("layer.0.bias").map(|position| &parameters.all()[position].values);
-    let table = parameters.find(TABLE).map(|position| parameters.all()[position].values.as_slice());
-    sums.par_chunks_mut(width).zip(rows).with_min_len(16).for_each(|(sum, features)| {
-        if let Some(bias) = bias {
-            sum.copy_from_slice(bias);
-        }
-        if let Some(table) = table {
-            kernels::add_rows(sum, table, features);
+    let bias = parameters.find("layer.0.bias").map(|position| parameters.at(position).values);
+    let table = parameters.find(TABLE).map(|position| parameters.at(position).values);
+    parallel::chunks(&mut sums, ROWS * width, |index, sums| {
+        for (sum, features) in sums.chunks_exact_mut(width).zip(&rows[index * ROWS..]) {
+            if let Some(bias) = bias {
+                sum.copy_from_slice(bias);
+            }
+            if let Some(table) = table {
+                kernels::add_rows(sum, table, features);
+            }
         }
     });
     sums
@@ -112,7 +130,7 @@ fn sparse_sum(parameters: &Tensors, width: usize, rows: &[&[(u32, f32)]]) -> Vec
 /// are the same in every run; it is a small part of a step.
 fn sparse_backward(rows: &[&[(u32, f32)]], dh0: &[f32], width: usize, gradients: &mut Tensors) {
     if let Some(position) = gradients.find("layer.0.bias") {
-        let bias = &mut gradients.all_mut()[position].values;
+        let bias = gradients.at_mut(position);
         for row in dh0.chunks_exact(width) {
             for (sum, value) in bias.iter_mut().zip(row) {
                 *sum += value;
@@ -120,7 +138,7 @@ fn sparse_backward(rows: &[&[(u32, f32)]], dh0: &[f32], width: usize, gradients:
         }
     }
     let Some(position) = gradients.find(TABLE) else { return };
-    let table = &mut gradients.all_mut()[position].values;
+    let table = gradients.at_mut(position);
     for (features, gradient) in rows.iter().zip(dh0.chunks_exact(width)) {
         for (index, value) in *features {
             kernels::axpy(&mut table[*index as usize * width..(*index as usize + 1) * width], *value, gradient);
@@ -152,87 +170,90 @@ fn layers(
     h
 }
 
-/// One transformer input after its forward pass.
+/// One transformer input; its forward pass is kept in a workspace.
 struct Encoder<'a> {
     shape: &'a TransformerShape,
     prefix: String,
     tokens: Vec<u32>,
-    lengths: Vec<usize>,
     frame: Frame,
-    tape: Tape,
-    y_nw: Vec<f32>,
+    options: Options,
 }
 
-impl Encoder<'_> {
-    /// The mean of each sequence's filled places, `[batch, width]`.
-    fn pooled(&self, device: &Device, tracked: bool) -> Tensor<2> {
-        let (width, time) = (self.shape.width, self.tokens.len() / self.lengths.len());
-        let mut pooled = vec![0.0_f32; self.lengths.len() * width];
-        for ((mean, length), rows) in
-            pooled.chunks_exact_mut(width).zip(&self.lengths).zip(self.y_nw.chunks_exact(time * width))
-        {
-            for row in rows.chunks_exact(width).take(*length) {
-                kernels::axpy(mean, 1.0 / *length as f32, row);
+impl<'a> Encoder<'a> {
+    fn new(shape: &'a TransformerShape, prefix: String, rows: &[&[u32]], options: Options) -> Self {
+        let frame = Frame::new(rows.iter().map(|row| row.len()));
+        Self { shape, prefix, tokens: rows.concat(), frame, options }
+    }
+
+    fn transformer<'b>(&'b self, parameters: &'b Tensors) -> Transformer<'b> {
+        let (shape, prefix, frame, options) = (self.shape, &*self.prefix, &self.frame, self.options);
+        Transformer { shape, prefix, parameters, frame, options }
+    }
+
+    fn name(&self, part: &str) -> String {
+        format!("{}model.{part}.weight", self.prefix)
+    }
+
+    fn forward(&self, parameters: &Tensors, workspace: &mut Workspace) {
+        let learned = self.shape.learned_positions > 0;
+        let positions = learned.then(|| (parameters.values(&self.name("embed_positions")), &self.frame.positions_n[..]));
+        let x = sized(&mut workspace.dy_nw, self.tokens.len() * self.shape.width);
+        embed(x, parameters.values(&self.name("embed_tokens")), &self.tokens, positions, self.shape.width);
+        self.transformer(parameters).forward(workspace);
+    }
+
+    /// The mean of each sequence's outputs, `[batch, width]`; zeros for an empty sequence.
+    fn pooled(&self, workspace: &Workspace, device: &Device, tracked: bool) -> Tensor<2> {
+        let width = self.shape.width;
+        let mut pooled = vec![0.0_f32; self.frame.sequences.len() * width];
+        for (mean, rows) in pooled.chunks_exact_mut(width).zip(&self.frame.sequences) {
+            for row in workspace.y_nw[rows.start * width..rows.end * width].chunks_exact(width) {
+                kernels::axpy(mean, 1.0 / rows.len() as f32, row);
             }
         }
-        leaf(pooled, [self.lengths.len(), width], device, tracked)
+        leaf(pooled, [self.frame.sequences.len(), width], device, tracked)
     }
 
     /// Adds the gradients of the transformer's parameters, from those of the means.
-    fn backward(self, parameters: &Tensors, dpooled: &[f32], gradients: &mut Tensors) {
-        let (width, time) = (self.shape.width, self.tokens.len() / self.lengths.len());
-        let mut dy = vec![0.0_f32; self.tokens.len() * width];
-        for ((rows, length), gradient) in
-            dy.chunks_exact_mut(time * width).zip(&self.lengths).zip(dpooled.chunks_exact(width))
-        {
-            for row in rows.chunks_exact_mut(width).take(*length) {
-                kernels::axpy(row, 1.0 / *length as f32, gradient);
+    fn backward(&self, parameters: &Tensors, dpooled: &[f32], workspace: &mut Workspace, gradients: &mut Tensors) {
+        let width = self.shape.width;
+        let dy = sized(&mut workspace.dy_nw, self.tokens.len() * width);
+        dy.fill(0.0);
+        for (rows, gradient) in self.frame.sequences.iter().zip(dpooled.chunks_exact(width)) {
+            for row in dy[rows.start * width..rows.end * width].chunks_exact_mut(width) {
+                kernels::axpy(row, 1.0 / rows.len() as f32, gradient);
             }
         }
-        let Self { shape, prefix, frame, tape, .. } = self;
-        let transformer = Transformer { shape, prefix: &prefix, parameters, frame: &frame };
-        let dx = transformer.backward(tape, &dy, gradients);
-        let table = gradients.position(&format!("{prefix}model.embed_tokens.weight"));
-        embed_backward(&dx, width, &self.tokens, &mut gradients.all_mut()[table].values);
+        self.transformer(parameters).backward(workspace, gradients);
+        let dx_nw = &workspace.dy_nw;
+        embed_backward(gradients.values_mut(&self.name("embed_tokens")), dx_nw, &self.tokens, width);
+        if self.shape.learned_positions > 0 {
+            embed_backward(gradients.values_mut(&self.name("embed_positions")), dx_nw, &self.frame.positions_n, width);
+        }
     }
 }
 
+/// Every transformer input after its forward pass.
 fn encoders<'a>(
     description: &'a PredictDescription,
     parameters: &Tensors,
     batch: &Batch<'_>,
-    dropout: Dropout,
+    options: Options,
+    workspaces: &mut Vec<Workspace>,
 ) -> Vec<Encoder<'a>> {
     let mut all = Vec::new();
     for input in &description.columns.inputs {
         if let Encoding::Transformer { shape, .. } = &input.encoding {
             // Each encoder draws its own masks.
-            let dropout = Dropout { seed: dropout.seed.wrapping_add(all.len() as u64), ..dropout };
-            let prefix = format!("input.{}.", input.name);
-            all.push(encode(shape, prefix, parameters, &batch.tokens[all.len()], dropout));
+            let seed = options.dropout.seed.wrapping_add(all.len() as u64);
+            let options = Options { dropout: Dropout { seed, ..options.dropout }, ..options };
+            let rows = &batch.tokens[all.len()];
+            all.push(Encoder::new(shape, format!("input.{}.", input.name), rows, options));
         }
     }
-    all
-}
-
-fn encode<'a>(
-    shape: &'a TransformerShape,
-    prefix: String,
-    parameters: &Tensors,
-    rows: &[&[u32]],
-    dropout: Dropout,
-) -> Encoder<'a> {
-    let time = rows.iter().map(|row| row.len()).max().unwrap_or(0).max(1);
-    let mut tokens = Vec::with_capacity(rows.len() * time);
-    for row in rows {
-        tokens.extend_from_slice(row);
-        // What stands in the padding is never looked at.
-        tokens.resize(tokens.len() + time - row.len(), 0);
+    workspaces.resize_with(all.len(), Workspace::default);
+    for (encoder, workspace) in all.iter().zip(workspaces) {
+        encoder.forward(parameters, workspace);
     }
-    let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
-    let table = parameters.values(&format!("{prefix}model.embed_tokens.weight"));
-    let frame = Frame::new(shape, time, lengths.clone());
-    let transformer = Transformer { shape, prefix: &prefix, parameters, frame: &frame };
-    let (y_nw, tape) = transformer.forward(embed(table, shape.width, &tokens), dropout);
-    Encoder { shape, prefix, tokens, lengths, frame, tape, y_nw }
+    all
 }

@@ -75,6 +75,18 @@ impl Tensors {
         (0..self.list.len()).map(|position| self.at(position))
     }
 
+    /// The values of the tensors in order, to change.
+    pub fn all_mut(&mut self) -> Vec<&mut [f32]> {
+        let mut rest = self.values.as_mut_slice();
+        let mut all = Vec::with_capacity(self.list.len());
+        for one in &self.list {
+            let (values, behind) = std::mem::take(&mut rest).split_at_mut(one.place.len());
+            all.push(values);
+            rest = behind;
+        }
+        all
+    }
+
     /// The tensor at a position.
     #[must_use]
     pub fn at(&self, position: usize) -> Tensor<'_> {

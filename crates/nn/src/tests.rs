@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use base::{ColumnType, Value};
 use infer::description::{
     Columns, Encoding, FORMAT, InputDescription, LanguageDescription, OutputDescription, PredictDescription, Target,
-    TextCleaning, TransformerShape, Weights,
+    Mlp, Norm, NormPlace, TextCleaning, TransformerShape, Weights,
 };
+use kernels::gemm::Compute;
 use infer::preprocess::{Features, Preprocessor};
 use infer::tokenizer::TextTokenizer;
 use infer::{Engine, Model, ModelDescription, Task, weights};
@@ -30,6 +31,26 @@ fn model(task: Task) -> ModelDescription {
 
 fn shape(vocabulary: usize, causal: bool) -> TransformerShape {
     TransformerShape::llama(vocabulary, 12, 2, 3, 20, causal)
+}
+
+/// The blocks of Llama (also with shared heads of keys, and a head of its own), GPT-2, and BERT, with a
+/// mixture of all.
+fn shapes(vocabulary: usize, causal: bool) -> Vec<TransformerShape> {
+    let llama = shape(vocabulary, causal);
+    let gpt = TransformerShape {
+        norm: Norm::LayerNorm,
+        mlp: Mlp::Gelu,
+        learned_positions: 9,
+        biases: true,
+        ..llama.clone()
+    };
+    vec![
+        TransformerShape { heads: 6, key_value_heads: Some(2), untied_head: true, ..llama.clone() },
+        TransformerShape { norm_place: NormPlace::After, ..gpt.clone() },
+        TransformerShape { mlp: Mlp::Relu, norm_place: NormPlace::After, biases: true, ..llama.clone() },
+        gpt,
+        llama,
+    ]
 }
 
 fn output(name: &str, target: Target, squared: bool) -> OutputDescription {
@@ -72,17 +93,16 @@ fn predict_model(tokenizer: &TextTokenizer, parts: &str, hidden: Vec<usize>) -> 
 fn parameters(description: &ModelDescription) -> Tensors {
     let mut parameters = initial(description, 5);
     let mut random = Random::new(9, &[]);
-    for tensor in parameters.all_mut() {
-        for value in &mut tensor.values {
-            *value += 0.2 * random.normal() as f32;
-        }
+    for value in parameters.flat_mut() {
+        *value += 0.2 * random.normal() as f32;
     }
     parameters
 }
 
 fn stored(parameters: &Tensors) -> BTreeMap<String, weights::Tensor> {
-    let tensor = |one: &Tensor| (one.name.clone(), weights::Tensor::f32(one.shape.clone(), one.values.clone()));
-    parameters.all().iter().map(tensor).collect()
+    let tensor =
+        |one: Tensor<'_>| (one.name.to_owned(), weights::Tensor::f32(one.shape.to_vec(), one.values.to_vec()));
+    parameters.all().map(tensor).collect()
 }
 
 struct Rows {
@@ -128,14 +148,42 @@ fn batch(features: &[Features]) -> predict::Batch<'_> {
     }
 }
 
-fn language_model() -> (LanguageDescription, Tensors, TextTokenizer, language::Batch) {
-    let tokenizer = TextTokenizer::train(TEXTS.into_iter(), 280).unwrap();
-    let description = LanguageDescription { clean: CLEAN, shape: shape(tokenizer.vocabulary_size(), true), context: 7 };
+struct Verses {
+    description: LanguageDescription,
+    parameters: Tensors,
+    tokenizer: TextTokenizer,
+    batch: language::Batch,
+}
+
+fn language_model(shape: TransformerShape) -> Verses {
+    let tokenizer = tokenizer();
+    let description = LanguageDescription { clean: CLEAN, shape, context: 7 };
     let parameters = parameters(&model(Task::Language(description.clone())));
     let mut random = Random::new(2, &[]);
     let tokens: Vec<u32> = (0..15).map(|_| random.below(tokenizer.vocabulary_size()) as u32).collect();
-    let batch = language::Batch { tokens: tokens[..14].to_vec(), targets: tokens[1..].to_vec(), time: 7 };
-    (description, parameters, tokenizer, batch)
+    let batch = language::Batch::even(tokens[..14].to_vec(), tokens[1..].to_vec(), 7);
+    Verses { description, parameters, tokenizer, batch }
+}
+
+fn tokenizer() -> TextTokenizer {
+    TextTokenizer::train(TEXTS.into_iter(), 280).unwrap()
+}
+
+impl Verses {
+    fn loss(&self, parameters: &Tensors, options: Options) -> f64 {
+        language::loss(&self.description, parameters, &self.batch, options, &mut Workspace::default())
+    }
+
+    /// The loss and the gradients of the mean.
+    fn step(&self, options: Options) -> (f64, Tensors) {
+        let mut gradients = Tensors::zeros(&self.description.shape.tensors(""));
+        let scale = 1.0 / self.batch.counted() as f32;
+        let mut workspace = Workspace::default();
+        let (description, parameters) = (&self.description, &self.parameters);
+        let loss =
+            language::step(description, parameters, &self.batch, scale, options, &mut workspace, &mut gradients);
+        (loss, gradients)
+    }
 }
 
 fn assert_close(a: &[f32], b: &[f32], what: &str) {
@@ -149,7 +197,8 @@ fn assert_close(a: &[f32], b: &[f32], what: &str) {
 fn predict_graphs_and_the_engine_give_the_same_logits() {
     for (parts, hidden) in [("b", vec![]), ("", vec![8, 5]), ("t", vec![]), ("btt", vec![6])] {
         let rows = rows(parts, hidden);
-        let logits = predict::logits(&rows.description, &rows.parameters, &batch(&rows.features));
+        let batch = batch(&rows.features);
+        let logits = predict::logits(&rows.description, &rows.parameters, &batch, Options::PLAIN, &mut Vec::new());
         let Engine::Predict(engine) = rows.engine.engine() else { panic!("wrong engine") };
         let width = logits.len() / rows.features.len();
         for (row, features) in logits.chunks(width).zip(&rows.features) {
@@ -160,34 +209,37 @@ fn predict_graphs_and_the_engine_give_the_same_logits() {
 
 #[test]
 fn language_graphs_and_the_engine_give_the_same_logits_and_loss() {
-    let (description, parameters, tokenizer, batch) = language_model();
-    let logits = language::logits(&description, &parameters, &batch);
-    let task = model(Task::Language(description.clone()));
-    let loaded = Model::from_parts(task, stored(&parameters), Some(tokenizer)).unwrap();
-    let Engine::Language(engine) = loaded.engine() else { panic!("wrong engine") };
-    let vocabulary = description.shape.vocabulary;
-    for (tokens, logits) in batch.tokens.chunks(7).zip(logits.chunks(7 * vocabulary)) {
-        assert_close(logits, &engine.logits(tokens).concat(), "language");
+    for shape in shapes(tokenizer().vocabulary_size(), true) {
+        let verses = language_model(shape);
+        let Verses { description, parameters, tokenizer, batch } = &verses;
+        let logits = language::logits(description, parameters, batch);
+        let task = model(Task::Language(description.clone()));
+        let loaded = Model::from_parts(task, stored(parameters), Some(tokenizer.clone())).unwrap();
+        let Engine::Language(engine) = loaded.engine() else { panic!("wrong engine") };
+        let vocabulary = description.shape.vocabulary;
+        for (tokens, logits) in batch.tokens.chunks(7).zip(logits.chunks(7 * vocabulary)) {
+            assert_close(logits, &engine.logits(tokens).concat(), "language");
+        }
+        let mut stream = batch.tokens.clone();
+        stream.push(*batch.targets.last().unwrap());
+        let loss = verses.loss(parameters, Options::PLAIN);
+        assert!((loss - engine.loss(&stream).0).abs() < 1e-3, "{loss} and {:?}", engine.loss(&stream));
     }
-    let mut stream = batch.tokens.clone();
-    stream.push(*batch.targets.last().unwrap());
-    let loss = language::loss(&description, &parameters, &batch);
-    assert!((loss - engine.loss(&stream).0).abs() < 1e-3, "{loss} and {:?}", engine.loss(&stream));
 }
 
 /// Holds gradients to central differences of the loss, at a few places of every tensor.
 fn check_gradients(parameters: &Tensors, gradients: &Tensors, loss: impl Fn(&Tensors) -> f64) {
     let mut random = Random::new(4, &[]);
-    for (index, tensor) in parameters.all().iter().enumerate() {
+    for (index, tensor) in parameters.all().enumerate() {
         for _ in 0..6 {
             let place = random.below(tensor.values.len());
             let at = |shift: f32| {
                 let mut moved = parameters.clone();
-                moved.all_mut()[index].values[place] += shift;
+                moved.at_mut(index)[place] += shift;
                 loss(&moved)
             };
             let numeric = (at(5e-3) - at(-5e-3)) / 1e-2;
-            let found = f64::from(gradients.all()[index].values[place]);
+            let found = f64::from(gradients.at(index).values[place]);
             let error = (found - numeric).abs();
             assert!(error < 2e-3 + 0.02 * numeric.abs(), "{}[{place}]: {found} and {numeric}", tensor.name);
         }
@@ -199,13 +251,15 @@ fn predict_gradients_are_the_slopes_of_the_loss() {
     for (parts, hidden) in [("b", vec![]), ("bt", vec![9])] {
         let rows = rows(parts, hidden);
         let step = |parameters: &Tensors, gradients: &mut Tensors| {
-            let batch = batch(&rows.features);
-            predict::step(&rows.description, parameters, &batch, &rows.targets, Dropout::OFF, gradients)
+            let (batch, workspaces) = (batch(&rows.features), &mut Vec::new());
+            let (description, targets) = (&rows.description, &rows.targets);
+            predict::step(description, parameters, &batch, targets, 0.25, Options::PLAIN, workspaces, gradients) / 4.0
         };
         let mut gradients = Tensors::zeros(&rows.description.tensors());
         let loss = step(&rows.parameters, &mut gradients);
-        let logits = predict::logits(&rows.description, &rows.parameters, &batch(&rows.features));
-        let alone = loss::outputs_loss(&rows.description.columns.outputs, &logits, &rows.targets).0 / 4.0;
+        let batch = batch(&rows.features);
+        let logits = predict::logits(&rows.description, &rows.parameters, &batch, Options::PLAIN, &mut Vec::new());
+        let alone = loss::outputs_loss(&rows.description.columns.outputs, &logits, &rows.targets, 1.0).0 / 4.0;
         assert!((loss - alone).abs() < 1e-6);
         check_gradients(&rows.parameters, &gradients, |parameters| step(parameters, &mut gradients.clone()));
     }
@@ -213,47 +267,87 @@ fn predict_gradients_are_the_slopes_of_the_loss() {
 
 #[test]
 fn language_gradients_are_the_slopes_of_the_loss() {
-    let (description, parameters, _, batch) = language_model();
-    let mut gradients = Tensors::zeros(&description.shape.tensors(""));
-    let loss = language::step(&description, &parameters, &batch, Dropout::OFF, &mut gradients);
-    assert!((loss - language::loss(&description, &parameters, &batch) / 14.0).abs() < 1e-5);
-    check_gradients(&parameters, &gradients, |moved| language::loss(&description, moved, &batch) / 14.0);
+    for shape in shapes(tokenizer().vocabulary_size(), true) {
+        let mut verses = language_model(shape);
+        // Sequences of different lengths, and places that count for nothing.
+        verses.batch.lengths = vec![5, 1, 8];
+        verses.batch.targets[3] = language::Batch::IGNORED;
+        let (loss, gradients) = verses.step(Options::PLAIN);
+        let count = verses.batch.counted() as f64;
+        assert!((loss - verses.loss(&verses.parameters, Options::PLAIN)).abs() < 1e-4);
+        check_gradients(&verses.parameters, &gradients, |moved| verses.loss(moved, Options::PLAIN) / count);
+    }
+}
+
+#[test]
+fn computing_activations_again_changes_no_bit() {
+    for shape in shapes(tokenizer().vocabulary_size(), true) {
+        let verses = language_model(shape);
+        let dropout = Dropout { share: 0.2, seed: 1, step: 3 };
+        for compute in [Compute::F32, Compute::Bf16] {
+            let kept = verses.step(Options { compute, dropout, recompute: false });
+            assert!(kept == verses.step(Options { compute, dropout, recompute: true }));
+        }
+    }
+}
+
+#[test]
+fn bf16_is_close_to_f32() {
+    for shape in shapes(tokenizer().vocabulary_size(), true) {
+        let verses = language_model(shape);
+        let (loss, gradients) = verses.step(Options::PLAIN);
+        let (rounded, found) = verses.step(Options { compute: Compute::Bf16, ..Options::PLAIN });
+        assert!((rounded / loss - 1.0).abs() < 0.01, "{rounded} and {loss}");
+        let difference: Vec<f32> = gradients.flat().iter().zip(found.flat()).map(|(a, b)| a - b).collect();
+        let share = kernels::global_norm(&[&difference]) / kernels::global_norm(&[gradients.flat()]);
+        assert!(share > 0.0 && share < 0.05, "{share}");
+    }
 }
 
 #[test]
 fn the_layers_are_those_that_burn_differentiates() {
     for causal in [true, false] {
-        let shape = shape(50, causal);
-        let list = shape.tensors("");
-        let task = LanguageDescription { clean: CLEAN, shape: shape.clone(), context: 5 };
-        let parameters = parameters(&model(Task::Language(task)));
-        let mut random = Random::new(8, &[]);
-        let mut normal = || (0..2 * 5 * 12).map(|_| random.normal() as f32).collect::<Vec<f32>>();
-        let (x, dy) = (normal(), normal());
-        let dropout = Dropout { share: 0.3, seed: 1, step: 2 };
-        let lengths = if causal { vec![5, 5] } else { vec![5, 3] };
+        for shape in shapes(50, causal) {
+            let list = shape.tensors("");
+            let task = LanguageDescription { clean: CLEAN, shape: shape.clone(), context: 5 };
+            let parameters = parameters(&model(Task::Language(task)));
+            let mut random = Random::new(8, &[]);
+            let mut normal = || (0..8 * 12).map(|_| random.normal() as f32).collect::<Vec<f32>>();
+            let (x, dy) = (normal(), normal());
+            let dropout = Dropout { share: 0.3, seed: 1, step: 2 };
+            let frame = transformer::Frame::new([5, 3]);
 
-        let leaves = graph::Leaves::new(&parameters, true, |name| !name.contains("embed"));
-        let leaf = graph::leaf(x.clone(), [10, 12], &leaves.device, true);
-        let frame = reference::Frame::new(&shape, 5, &lengths, &leaves.device);
-        let y = reference::forward(&shape, "", &leaves, leaf.clone(), &frame, dropout);
-        let wanted_y = graph::values(y.clone().inner());
-        let mut found = graph::backward(y, dy.clone());
-        let mut wanted = Tensors::zeros(&list);
-        leaves.read(&mut found, &mut wanted);
-        let wanted_dx = graph::values(leaf.grad_remove(&mut found).unwrap());
+            let leaves = graph::Leaves::new(&parameters, true, |name| !name.contains("embed_tokens"));
+            let leaf = graph::leaf(x.clone(), [8, 12], &leaves.device, true);
+            let composed = composed::Composed {
+                shape: &shape,
+                prefix: "",
+                leaves: &leaves,
+                frame: &composed::Frame::new(&shape, &frame, &leaves.device),
+                dropout,
+            };
+            let y = composed.forward(leaf.clone());
+            let wanted_y = graph::values(y.clone().inner());
+            let mut found = graph::backward(y, dy.clone());
+            let mut wanted = Tensors::zeros(&list);
+            leaves.read(&mut found, &mut wanted);
+            let wanted_dx = graph::values(leaf.grad_remove(&mut found).unwrap());
 
-        let frame = transformer::Frame::new(&shape, 5, lengths);
-        let ours = transformer::Transformer { shape: &shape, prefix: "", parameters: &parameters, frame: &frame };
-        let (y, tape) = ours.forward(x, dropout);
-        let mut gradients = Tensors::zeros(&list);
-        let dx = ours.backward(tape, &dy, &mut gradients);
-        assert_close(&y, &wanted_y, "outputs");
-        assert_close(&dx, &wanted_dx, "gradient by the inputs");
-        for (ours, wanted) in gradients.all().iter().zip(wanted.all()) {
-            let scale = 1.0 / wanted.values.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
-            let scaled = |values: &[f32]| values.iter().map(|value| value * scale).collect::<Vec<_>>();
-            assert_close(&scaled(&ours.values), &scaled(&wanted.values), &ours.name);
+            let options = Options { dropout, ..Options::PLAIN };
+            let ours =
+                transformer::Transformer { shape: &shape, prefix: "", parameters: &parameters, frame: &frame, options };
+            let mut workspace = Workspace { dy_nw: x, ..Workspace::default() };
+            ours.forward(&mut workspace);
+            assert_close(&workspace.y_nw, &wanted_y, "outputs");
+            workspace.dy_nw.clone_from(&dy);
+            let mut gradients = Tensors::zeros(&list);
+            ours.backward(&mut workspace, &mut gradients);
+            assert_close(&workspace.dy_nw, &wanted_dx, "gradient by the inputs");
+            for (ours, wanted) in gradients.all().zip(wanted.all()) {
+                let scale = 1.0 / wanted.values.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
+                let scaled = |values: &[f32]| values.iter().map(|value| value * scale).collect::<Vec<_>>();
+                assert_close(&scaled(ours.values), &scaled(wanted.values), ours.name);
+            }
         }
     }
 }
@@ -265,16 +359,22 @@ fn threads_and_repetition_change_no_bit() {
     let parameters = initial(&model(Task::Language(description.clone())), 1);
     let mut random = Random::new(2, &[]);
     let tokens: Vec<u32> = (0..512).map(|_| random.below(2048) as u32).collect();
-    let batch = language::Batch { targets: tokens.clone(), tokens, time: 64 };
-    let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let mut gradients = Tensors::zeros(&description.shape.tensors(""));
-        let dropout = Dropout { share: 0.1, seed: 3, step: 5 };
-        let loss = pool.install(|| language::step(&description, &parameters, &batch, dropout, &mut gradients));
-        (loss.to_bits(), gradients)
-    };
-    let first = run(1);
-    for threads in [1, 2, 2, 3, 4] {
-        assert!(run(threads) == first, "{threads} threads");
+    let batch = language::Batch::even(tokens.clone(), tokens, 64);
+    for compute in [Compute::F32, Compute::Bf16] {
+        let run = |threads: usize| {
+            kernels::parallel::set_threads(threads);
+            let mut gradients = Tensors::zeros(&description.shape.tensors(""));
+            let options = Options { compute, dropout: Dropout { share: 0.1, seed: 3, step: 5 }, recompute: false };
+            let mut workspace = Workspace::default();
+            let scale = 1.0 / 512.0;
+            let loss =
+                language::step(&description, &parameters, &batch, scale, options, &mut workspace, &mut gradients);
+            (loss.to_bits(), gradients)
+        };
+        let first = run(1);
+        for threads in [1, 2, 2, 3, 4] {
+            assert!(run(threads) == first, "{threads} threads");
+        }
+        kernels::parallel::set_threads(0);
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread::JoinHandle;
 
 use base::Digest;
 use base::files::write_atomically;
@@ -26,14 +27,23 @@ const STATE_FILE: &str = "checkpoint.json";
 pub(crate) struct Progress {
     /// Steps done.
     pub(crate) step: u64,
-    /// The sum of the losses of the current epoch, each times its rows.
+    /// The sum of the losses of the current epoch.
     pub(crate) epoch_loss: f64,
+    /// Rows or tokens that the sum is of.
+    pub(crate) epoch_weight: f64,
     /// The best validation loss so far, and its epoch.
     pub(crate) best: Option<(f64, u64)>,
     /// Epochs since the best.
     pub(crate) waited: u32,
+    /// Mishaps so far; each halved the learning rate.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) mishaps: u32,
     /// The epochs so far.
     pub(crate) history: History,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A training between two steps.
@@ -42,6 +52,8 @@ pub(crate) struct State {
     pub(crate) progress: Progress,
     pub(crate) parameters: Tensors,
     pub(crate) moments: Moments,
+    /// The moving average of the parameters, where there is one.
+    pub(crate) average: Option<Tensors>,
     /// The parameters of the best epoch, where validation chose one.
     pub(crate) best: Option<Tensors>,
 }
@@ -58,7 +70,7 @@ pub(crate) fn save(folder: &Path, state: &State) -> Result<(), TrainError> {
     let mut all = BTreeMap::new();
     for (role, tensors) in parts(state) {
         for one in tensors.all() {
-            all.insert(format!("{role}/{}", one.name), Tensor::f32(one.shape.clone(), one.values.clone()));
+            all.insert(format!("{role}/{}", one.name), Tensor::f32(one.shape.to_vec(), one.values.to_vec()));
         }
     }
     let name = format!("checkpoint-{}.safetensors", state.progress.step);
@@ -79,9 +91,44 @@ pub(crate) fn save(folder: &Path, state: &State) -> Result<(), TrainError> {
     Ok(())
 }
 
+/// Writes checkpoints on a thread of its own, one at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Saver {
+    writing: Option<JoinHandle<Result<(), TrainError>>>,
+}
+
+impl Saver {
+    /// Begins to write a checkpoint; waits only for the one before it.
+    pub(crate) fn begin(&mut self, folder: &Path, state: &State) -> Result<(), TrainError> {
+        self.wait()?;
+        let (folder, state) = (folder.to_owned(), state.clone());
+        let thread = std::thread::Builder::new().name("checkpoint".to_owned());
+        let writing = thread.spawn(move || save(&folder, &state));
+        self.writing = Some(writing.map_err(|error| TrainError::Threads { what: error.to_string() })?);
+        Ok(())
+    }
+
+    /// Waits until everything is written.
+    pub(crate) fn wait(&mut self) -> Result<(), TrainError> {
+        match self.writing.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(written)) => written,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        // An error on the way out matters more than one of the checkpoint.
+        let _ = self.writing.take().map(JoinHandle::join);
+    }
+}
+
 fn parts(state: &State) -> Vec<(&'static str, &Tensors)> {
     let mut parts =
         vec![("parameter", &state.parameters), ("first", &state.moments.first), ("second", &state.moments.second)];
+    parts.extend(state.average.as_ref().map(|average| ("average", average)));
     parts.extend(state.best.as_ref().map(|best| ("best", best)));
     parts
 }
@@ -107,14 +154,18 @@ pub(crate) fn load(folder: &Path, fresh: &State) -> Result<Option<State>, String
     let mut all = weights::read(&path).map_err(|error| error.to_string())?;
     let mut state = fresh.clone();
     state.best = saved.progress.best.map(|_| fresh.parameters.clone());
-    let State { parameters, moments, best, .. } = &mut state;
+    let State { parameters, moments, average, best, .. } = &mut state;
     let mut targets = vec![("parameter", parameters), ("first", &mut moments.first), ("second", &mut moments.second)];
+    targets.extend(average.as_mut().map(|average| ("average", average)));
     targets.extend(best.as_mut().map(|best| ("best", best)));
     for (role, tensors) in targets {
-        for one in tensors.all_mut() {
+        for position in 0..tensors.all().len() {
+            let one = tensors.at(position);
             let name = format!("{role}/{}", one.name);
             match all.remove(&name) {
-                Some(Tensor::F32 { shape, values }) if shape == one.shape => one.values = values,
+                Some(Tensor::F32 { shape, values }) if shape == one.shape => {
+                    tensors.at_mut(position).copy_from_slice(&values);
+                }
                 _ => return Err(format!("{name} is missing or has another shape")),
             }
         }

@@ -9,10 +9,11 @@
 //!
 //! A `predict` model is linear where every input is a bag of n-grams, where there are fewer than
 //! [`LINEAR_ROWS_MAX`] training rows, or where there is no intercept. The MLP of a transformer is 8/3
-//! of its width, rounded to a multiple of 32.
+//! of its width, rounded to a multiple of 32, for the block of Llama, and 4 times its width for the others.
 
-use base::project::{ModelConfig, Optimizer, ProjectFile, Size};
-use infer::description::{Columns, Encoding, TransformerShape};
+use base::project::{self, Architecture, ModelConfig, Optimizer, ProjectFile, Size};
+use infer::description::{Columns, Encoding, Mlp, Norm, NormPlace, TransformerShape};
+use kernels::gemm::Compute;
 
 /// With fewer training rows a hidden layer has nothing to learn from.
 pub(crate) const LINEAR_ROWS_MAX: u64 = 200;
@@ -39,8 +40,8 @@ pub(crate) fn hidden(model: &ModelConfig, columns: &Columns, rows: u64) -> Vec<u
     by_size(model.size, vec![32], vec![64, 32], vec![256, 128])
 }
 
-/// The transformer of a text input, and of a language model.
-pub(crate) fn transformer(model: &ModelConfig, vocabulary: usize, causal: bool) -> TransformerShape {
+/// The transformer of a text input, and of a language model; it sees at most `positions` tokens.
+pub(crate) fn transformer(model: &ModelConfig, vocabulary: usize, positions: usize, causal: bool) -> TransformerShape {
     let (width, layers, heads) = if causal {
         by_size(model.size, (64, 2, 2), (128, 4, 4), (384, 6, 6))
     } else {
@@ -51,7 +52,25 @@ pub(crate) fn transformer(model: &ModelConfig, vocabulary: usize, causal: bool) 
     // Where only the width is given, the heads follow it: the most of the table's that fit.
     let fits = |heads: &usize| width.is_multiple_of(*heads) && (width / heads).is_multiple_of(2);
     let heads = model.heads.map_or_else(|| (1..=heads).rev().find(fits).unwrap_or(1), |heads| heads as usize);
-    TransformerShape::llama(vocabulary, width, layers, heads, (width * 8 / 3).next_multiple_of(32), causal)
+    let architecture = model.architecture.unwrap_or(Architecture::Llama);
+    let llama = architecture == Architecture::Llama;
+    let feed_forward = if llama { (width * 8 / 3).next_multiple_of(32) } else { 4 * width };
+    let feed_forward = model.feed_forward.map_or(feed_forward, |width| width as usize);
+    let key_value_heads = model.key_value_heads.map(|heads| heads as usize);
+    let shape = TransformerShape::llama(vocabulary, width, layers, heads, feed_forward, causal);
+    if llama {
+        return TransformerShape { key_value_heads, ..shape };
+    }
+    let behind = architecture == Architecture::Bert;
+    TransformerShape {
+        key_value_heads,
+        norm: Norm::LayerNorm,
+        norm_place: if behind { NormPlace::After } else { NormPlace::Before },
+        mlp: Mlp::Gelu,
+        learned_positions: positions,
+        biases: true,
+        ..shape
+    }
 }
 
 /// The longest sequence of a language model.
@@ -121,6 +140,16 @@ pub(crate) fn epochs(file: &ProjectFile, kind: Kind, rows: u64) -> u64 {
     }
 }
 
+/// The precision of products: bf16 for language models where the processor has instructions for it.
+pub(crate) fn compute(file: &ProjectFile, kind: Kind) -> Compute {
+    match file.train.compute {
+        Some(project::Compute::F32) => Compute::F32,
+        Some(project::Compute::Bf16) => Compute::Bf16,
+        None if kind == Kind::Language && kernels::isa::best() >= kernels::isa::Isa::Avx512Bf16 => Compute::Bf16,
+        None => Compute::F32,
+    }
+}
+
 /// The step size at its highest.
 pub(crate) fn learning_rate(file: &ProjectFile, kind: Kind) -> f64 {
     if let Some(rate) = file.train.learning_rate {
@@ -135,6 +164,7 @@ pub(crate) fn learning_rate(file: &ProjectFile, kind: Kind) -> f64 {
     };
     match file.train.optimizer {
         Optimizer::Adam | Optimizer::Adamw => adam,
+        Optimizer::Lion => adam / 5.0,
         // Its momentum multiplies the step by up to 1 / (1 − momentum).
         Optimizer::Rmsprop => adam * (1.0 - file.train.momentum),
         Optimizer::Sgd => match kind {

@@ -40,17 +40,19 @@ pub enum TrainError {
         /// What to do.
         hint: &'static str,
     },
-    /// The loss or the gradient is not a number any more.
-    #[error("failed to train: the {what} is not finite at step {step} (epoch {epoch})")]
+    /// The loss jumped, or the loss or a gradient is not a number any more.
+    #[error("failed to train: {what} at step {step} (epoch {epoch}){}", if *mishaps > 0 { format!(", after {mishaps} earlier mishaps") } else { String::new() })]
     Diverged {
-        /// `loss`, `gradient` or `validation loss`.
-        what: &'static str,
+        /// What is wrong, with the tensor.
+        what: String,
         /// The step, counted from 1.
         step: u64,
         /// The epoch, counted from 1.
         epoch: u64,
         /// The learning rate of that step.
         learning_rate: f64,
+        /// Mishaps before this one.
+        mishaps: u32,
     },
     /// Ctrl-C; a checkpoint was written.
     #[error("failed to finish the training: it was stopped at step {step} of {steps}")]
@@ -103,7 +105,8 @@ impl Failure for TrainError {
             Self::Io { error, .. } => io_hint(error),
             Self::Plan { hint, .. } => Some((*hint).to_owned()),
             Self::Diverged { learning_rate, .. } => Some(format!(
-                "The learning rate was {learning_rate:.2e}: set a lower one, such as train.learning_rate = {:.1e}.",
+                "The learning rate was {learning_rate:.2e}: set a lower one, such as train.learning_rate = {:.1e}, or \
+                 train.retries = 3, which goes back to the last checkpoint and on with half the rate.",
                 learning_rate / 10.0
             )),
             Self::Stopped { .. } => Some("A checkpoint was written: the same command continues from it.".to_owned()),

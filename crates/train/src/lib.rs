@@ -20,6 +20,7 @@ mod predict;
 mod publish;
 mod schedule;
 mod trainer;
+mod watch;
 
 use std::ops::ControlFlow;
 
@@ -51,6 +52,7 @@ pub fn run(
     observer: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
 ) -> Result<Made, TrainError> {
     let made = store.stage(&plan.key(dataset), |work| {
+        kernels::parallel::set_threads(context.threads);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads).build();
         let pool = pool.map_err(|error| TrainError::Threads { what: error.to_string() })?;
         // Observers are not sent between threads, so that the pool only computes.

@@ -1,10 +1,13 @@
 //! The plan of a training: everything derived, nothing computed.
 
 use base::Measure;
-use base::project::{Loss, Optimizer, OutputConfig, Project, Schedule};
+use base::project::{GroupConfig, Loss, Optimizer, OutputConfig, Packing, Project, Schedule, TrainConfig};
 use infer::description::{
-    Columns, Encoding, FORMAT, LanguageDescription, ModelDescription, PredictDescription, Target, Task, Weights,
+    Columns, Encoding, FORMAT, LanguageDescription, Mlp, ModelDescription, PredictDescription, Target, Task,
+    TransformerShape, Weights,
 };
+use kernels::gemm::Compute;
+use nn::{Dropout, Options};
 use serde::Serialize;
 use serde_json::json;
 use store::{Artifact, StageKey};
@@ -32,8 +35,10 @@ pub struct Settings {
     pub learning_rate: f64,
     /// Momentum of SGD and RMSprop.
     pub momentum: f64,
-    /// Decoupled weight decay of AdamW.
+    /// Decoupled weight decay of AdamW and Lion.
     pub weight_decay: f64,
+    /// Tensors that are trained otherwise.
+    pub group: Vec<GroupConfig>,
     /// L1 penalty on matrices.
     pub l1: f64,
     /// L2 penalty on matrices.
@@ -42,8 +47,25 @@ pub struct Settings {
     pub schedule: Schedule,
     /// The share of the steps over which it rises.
     pub warmup: f64,
+    /// The share of the steps over which `warmup_stable_decay` falls.
+    pub cooldown: f64,
     /// Rows (or sequences) a step.
     pub batch_size: u32,
+    /// Parts of a batch that go through the model one after the other.
+    pub accumulate: u32,
+    /// Whether activations are computed again in the backward pass.
+    pub recompute_activations: bool,
+    /// The precision of products.
+    #[serde(serialize_with = "compute_name")]
+    pub compute: Compute,
+    /// How documents become sequences.
+    pub packing: Packing,
+    /// Decay of the moving average of the weights; 0: none.
+    pub average_decay: f64,
+    /// A loss so many times the recent median is a mishap; 0: never.
+    pub spike_factor: f64,
+    /// Mishaps that training survives.
+    pub retries: u32,
     /// Passes over the training split.
     pub epochs: u64,
     /// Epochs without a better validation loss before the end; 0: never.
@@ -52,6 +74,20 @@ pub struct Settings {
     pub clip_norm: f64,
     /// The share of hidden units that a step leaves out.
     pub dropout: f64,
+}
+
+fn compute_name<S: serde::Serializer>(compute: &Compute, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match compute {
+        Compute::F32 => "f32",
+        Compute::Bf16 => "bf16",
+    })
+}
+
+impl Settings {
+    /// How a step computes.
+    pub(crate) fn options(&self, dropout: Dropout) -> Options {
+        Options { compute: self.compute, dropout, recompute: self.recompute_activations }
+    }
 }
 
 /// The plan of a training.
@@ -90,9 +126,9 @@ pub fn plan_for(project: &Project, facts: Facts) -> Result<Plan, TrainError> {
             (Task::Predict(predict), kind, 1)
         }
         DataShape::Language { clean, vocabulary } => {
-            let shape = derive::transformer(&project.file.model, *vocabulary, true);
-            check_heads(shape.width, shape.heads)?;
             let context = derive::context(&project.file.model);
+            let shape = derive::transformer(&project.file.model, *vocabulary, context, true);
+            check_heads(&shape)?;
             // A corpus shorter than one sequence is one short sequence.
             let context = context.min(usize::try_from(facts.rows.train).unwrap_or(usize::MAX).saturating_sub(1));
             if context == 0 {
@@ -111,11 +147,20 @@ pub fn plan_for(project: &Project, facts: Facts) -> Result<Plan, TrainError> {
         learning_rate: derive::learning_rate(file, kind),
         momentum: file.train.momentum,
         weight_decay: file.train.weight_decay,
+        group: file.train.group.clone(),
         l1: file.train.l1,
         l2: file.train.l2,
         schedule: file.train.schedule,
         warmup: file.train.warmup,
+        cooldown: file.train.cooldown,
         batch_size: derive::batch_size(file, kind, facts.rows.train, context),
+        accumulate: file.train.accumulate.unwrap_or(1),
+        recompute_activations: file.train.recompute_activations.unwrap_or(false),
+        compute: derive::compute(file, kind),
+        packing: file.train.packing,
+        average_decay: file.train.average_decay,
+        spike_factor: file.train.spike_factor,
+        retries: file.train.retries,
         epochs: derive::epochs(file, kind, facts.rows.train),
         patience: file.train.patience,
         clip_norm: file.train.clip_norm,
@@ -128,7 +173,7 @@ pub fn plan_for(project: &Project, facts: Facts) -> Result<Plan, TrainError> {
         weights: Weights::F32,
         task,
     };
-    let plan = Plan {
+    let mut plan = Plan {
         description,
         settings,
         checkpoint_seconds: file.train.checkpoint_seconds,
@@ -137,6 +182,9 @@ pub fn plan_for(project: &Project, facts: Facts) -> Result<Plan, TrainError> {
         threads: base::progress::default_threads(),
     };
     plan.check(kind)?;
+    if let Some(bytes_max) = file.train.memory_bytes_max {
+        plan.fit_memory(&file.train, bytes_max)?;
+    }
     Ok(plan)
 }
 
@@ -148,11 +196,11 @@ fn predict(project: &Project, columns: &Columns, rows: u64) -> Result<PredictDes
     }
     let mut columns = columns.clone();
     for input in &mut columns.inputs {
-        if let Encoding::Transformer { shape, .. } = &mut input.encoding {
+        if let Encoding::Transformer { shape, tokens_max } = &mut input.encoding {
             // The data stage knows the vocabulary; the model's sizes are train's to choose, so that
             // changing them does not run the data stage again.
-            *shape = derive::transformer(model, shape.vocabulary, false);
-            check_heads(shape.width, shape.heads)?;
+            *shape = derive::transformer(model, shape.vocabulary, *tokens_max, false);
+            check_heads(shape)?;
         }
     }
     for output in &mut columns.outputs {
@@ -187,12 +235,17 @@ fn squared(target: &Target, config: &OutputConfig) -> Result<bool, TrainError> {
     }
 }
 
-fn check_heads(width: usize, heads: usize) -> Result<(), TrainError> {
-    if width.is_multiple_of(heads) && (width / heads).is_multiple_of(2) {
-        return Ok(());
+fn check_heads(shape: &TransformerShape) -> Result<(), TrainError> {
+    let (width, heads, shared) = (shape.width, shape.heads, shape.kv_heads());
+    if !width.is_multiple_of(heads) || !(width / heads).is_multiple_of(2) {
+        let what = format!("{heads} heads do not divide the width {width} into even parts");
+        return Err(TrainError::Plan { what, hint: "Set model.width to an even multiple of model.heads." });
     }
-    let what = format!("{heads} heads do not divide the width {width} into even parts");
-    Err(TrainError::Plan { what, hint: "Set model.width to an even multiple of model.heads." })
+    if shared == 0 || !heads.is_multiple_of(shared) {
+        let what = format!("{shared} heads of keys and values do not divide {heads} query heads into equal groups");
+        return Err(TrainError::Plan { what, hint: "Set model.key_value_heads to a divisor of model.heads." });
+    }
+    Ok(())
 }
 
 impl Plan {
@@ -205,7 +258,62 @@ impl Plan {
             let what = "`train.patience` waits for the validation loss, and there is no validation split".to_owned();
             return Err(TrainError::Plan { what, hint: "Set data.split.valid above 0, or remove `patience`." });
         }
+        let names: Vec<String> = self.description.tensors().into_iter().map(|(name, _)| name).collect();
+        for group in &self.settings.group {
+            if !names.iter().any(|name| crate::optimizer::belongs(group, name)) {
+                let what = format!(
+                    "`train.group` names the tensors {:?}, and the model has {}",
+                    group.tensors,
+                    names.join(", ")
+                );
+                return Err(TrainError::Plan { what, hint: "Name a part of a tensor's name; `*` stands for anything." });
+            }
+        }
         Ok(())
+    }
+
+    /// Cuts the batch into parts, and if need be computes activations again, until the estimated memory is
+    /// at most `bytes_max`. What the project file sets stays as it is.
+    fn fit_memory(&mut self, config: &TrainConfig, bytes_max: u64) -> Result<(), TrainError> {
+        let recompute: &[bool] = match config.recompute_activations {
+            Some(set) => &[set],
+            None => &[false, true],
+        };
+        let most = self.settings.batch_size;
+        let parts: Vec<u32> = match config.accumulate {
+            Some(set) => vec![set],
+            None => (1..=most).filter(|parts| *parts == most || parts.is_power_of_two()).collect(),
+        };
+        for recompute_activations in recompute {
+            for accumulate in &parts {
+                self.settings.recompute_activations = *recompute_activations;
+                self.settings.accumulate = *accumulate;
+                if self.memory_bytes() <= bytes_max as f64 {
+                    return Ok(());
+                }
+            }
+        }
+        let what = format!(
+            "train.memory_bytes_max is {}, and the smallest step needs about {}",
+            base::units::bytes(bytes_max),
+            base::units::bytes(self.memory_bytes() as u64)
+        );
+        Err(TrainError::Plan { what, hint: "Raise it, or choose a smaller model.size." })
+    }
+
+    /// The memory of a training, estimated.
+    fn memory_bytes(&self) -> f64 {
+        let copies = 5.0 + if self.settings.average_decay > 0.0 { 1.0 } else { 0.0 };
+        self.description.parameters() as f64 * 4.0 * copies + self.arithmetic().1
+    }
+
+    /// Floating-point operations of training on one row or token, estimated.
+    pub(crate) fn flops_per_unit(&self) -> f64 {
+        let units = match &self.description.task {
+            Task::Predict(_) => self.facts.rows.train as f64,
+            Task::Language(language) => self.examples() as f64 * language.context as f64,
+        };
+        self.arithmetic().0 / units.max(1.0)
     }
 
     /// What the result depends on.
@@ -270,9 +378,9 @@ impl Plan {
     #[must_use]
     pub fn measures(&self) -> Vec<(&'static str, Measure)> {
         let parameters = self.description.parameters() as f64;
-        // Parameters, gradients, two moments, and the best parameters so far.
-        let fixed = parameters * 4.0 * 5.0;
-        let (flops, activations) = self.arithmetic();
+        // Parameters, gradients, two moments, the best parameters so far, and the average if there is one.
+        let memory = self.memory_bytes();
+        let (flops, _) = self.arithmetic();
         let moved = self.steps() as f64 * parameters * 4.0 * 8.0;
         let seconds =
             flops * self.settings.epochs as f64 / (FLOPS_PER_SECOND * self.threads as f64) + moved / BYTES_PER_SECOND;
@@ -286,26 +394,34 @@ impl Plan {
             ("parameters", Measure::estimated(parameters, "parameters", "sum over the model's tensors")),
             (
                 "memory",
-                Measure::estimated(fixed + activations, "bytes", "five copies of the parameters, and activations"),
+                Measure::estimated(memory, "bytes", "five or six copies of the parameters, and activations"),
             ),
             ("flops_per_epoch", Measure::estimated(flops, "FLOP", "6 per parameter that a row or token meets")),
             ("train_seconds", Measure::estimated(seconds, "s", &rate)),
         ]
     }
 
-    /// Floating-point operations of an epoch, and bytes of activations of a step.
+    /// Values that a transformer keeps of one token until the backward pass, its gradients on their way, and
+    /// the few logits that are there at once.
+    fn kept_floats(&self, shape: &TransformerShape) -> usize {
+        let (width, inner, stride) = (shape.width, shape.feed_forward, shape.width + 2 * shape.kv_width());
+        let pre = if shape.mlp == Mlp::SwiGlu { 2 * inner } else { inner };
+        let layer = 5 * width + stride + shape.heads + pre + inner;
+        let kept = if self.settings.recompute_activations { shape.layers * width + layer } else { shape.layers * layer };
+        kept + 6 * width + stride + pre + inner
+    }
+
+    /// Floating-point operations of an epoch, and bytes of activations of a part of a step.
     fn arithmetic(&self) -> (f64, f64) {
-        let batch = f64::from(self.settings.batch_size);
+        let batch = f64::from(self.settings.batch_size.div_ceil(self.settings.accumulate));
         match &self.description.task {
             Task::Language(language) => {
                 let shape = &language.shape;
                 let tokens = self.examples() as f64 * language.context as f64;
                 let attention = (shape.layers * shape.width * language.context) as f64 * 2.0;
                 let flops = 6.0 * (shape.parameters() as f64 + attention) * tokens;
-                let floats = shape.layers
-                    * (12 * shape.width + 4 * shape.feed_forward + 4 * shape.heads * language.context)
-                    + 2 * shape.vocabulary;
-                (flops, batch * (language.context * floats) as f64 * 4.0)
+                let kept = self.kept_floats(shape);
+                (flops, batch * (language.context * kept) as f64 * 4.0)
             }
             Task::Predict(predict) => {
                 let widths = predict.widths();
@@ -316,7 +432,7 @@ impl Plan {
                         Encoding::Transformer { shape, tokens_max } => {
                             let tokens = TEXT_TOKENS.min(*tokens_max as f64);
                             let table = shape.vocabulary * shape.width;
-                            floats += tokens * (shape.layers * (12 * shape.width + 4 * shape.feed_forward)) as f64;
+                            floats += tokens * self.kept_floats(shape) as f64;
                             (shape.parameters() - table) as f64 * tokens
                         }
                         _ => widths[0] as f64,

@@ -5,11 +5,11 @@ use dataset::{Row, Split, read_split};
 use infer::description::{Columns, PredictDescription, Target, Task};
 use infer::preprocess::{Features, Preprocessor};
 use nn::predict::Batch;
-use nn::{Dropout, Targets, Tensors};
+use nn::{Dropout, Options, Targets, Tensors, Workspace};
 use rayon::prelude::*;
 
 use crate::error::TrainError;
-use crate::trainer::{Objective, Session};
+use crate::trainer::{How, Objective, Session};
 
 /// Rows whose validation loss is computed at once.
 const VALID_ROWS: usize = 512;
@@ -21,6 +21,8 @@ pub(crate) struct Data<'a> {
     valid: Examples,
     /// The training rows themselves, for the baseline.
     pub(crate) rows: Vec<Row>,
+    options: Options,
+    workspaces: Vec<Workspace>,
 }
 
 /// Rows as numbers.
@@ -50,8 +52,10 @@ impl<'a> Data<'a> {
             session.context.progress.note(&text);
         }
         let examples = |rows: &[Row]| session.pool.install(|| Examples::of(&preprocessor, &description.columns, rows));
-        let data = Self { description, train: examples(&rows)?, valid: examples(&valid)?, rows };
-        task.end(&format!("{} rows", base::units::count((data.train.features.len() + valid.len()) as u64)));
+        let (train, valid) = (examples(&rows)?, examples(&valid)?);
+        let options = session.plan.settings.options(Dropout::OFF);
+        let data = Self { description, train, valid, rows, options, workspaces: Vec::new() };
+        task.end(&format!("{} rows", base::units::count((data.train.features.len() + data.valid.features.len()) as u64)));
         Ok(data)
     }
 }
@@ -61,17 +65,22 @@ impl Objective for Data<'_> {
         self.train.features.len()
     }
 
-    fn measure(&self) -> (u64, &'static str) {
-        (1, "rows")
+    fn unit(&self) -> &'static str {
+        "rows"
     }
 
-    fn step(&self, parameters: &Tensors, _: u64, batch: &[u32], dropout: Dropout, gradients: &mut Tensors) -> f64 {
+    fn weight(&self, _: u64, batch: &[u32]) -> f64 {
+        batch.len() as f64
+    }
+
+    fn step(&mut self, parameters: &Tensors, _: u64, batch: &[u32], how: How, gradients: &mut Tensors) -> f64 {
         let rows: Vec<usize> = batch.iter().map(|row| *row as usize).collect();
         let (features, targets) = self.train.batch(&rows);
-        nn::predict::step(self.description, parameters, &features, &targets, dropout, gradients)
+        let (How { scale, options }, workspaces) = (how, &mut self.workspaces);
+        nn::predict::step(self.description, parameters, &features, &targets, scale, options, workspaces, gradients)
     }
 
-    fn valid_loss(&self, parameters: &Tensors) -> Option<f64> {
+    fn valid_loss(&mut self, parameters: &Tensors) -> Option<f64> {
         let count = self.valid.features.len();
         if count == 0 {
             return None;
@@ -80,8 +89,9 @@ impl Objective for Data<'_> {
         let mut sum = 0.0;
         for rows in rows.chunks(VALID_ROWS) {
             let (features, targets) = self.valid.batch(rows);
-            let logits = nn::predict::logits(self.description, parameters, &features);
-            sum += nn::loss::outputs_loss(&self.description.columns.outputs, &logits, &targets).0;
+            let logits =
+                nn::predict::logits(self.description, parameters, &features, self.options, &mut self.workspaces);
+            sum += nn::loss::outputs_loss(&self.description.columns.outputs, &logits, &targets, 1.0).0;
         }
         Some(sum / count as f64)
     }

@@ -135,7 +135,7 @@ pub(crate) fn language(session: &Session<'_>, state: &State) -> Result<(), Train
 }
 
 fn tokens_of(session: &Session<'_>, split: Split) -> Result<Vec<u32>, TrainError> {
-    Ok(read_tokens(&session.dataset.folder, split)?.into_iter().map(u32::from).collect())
+    Ok(read_tokens(&session.dataset.folder, split)?.iter().collect())
 }
 
 /// Greedy completions of the beginnings of test documents (of nothing, where there are none).
@@ -190,7 +190,7 @@ fn write_and_load(
 ) -> Result<Model, TrainError> {
     let out = session.work.out();
     for one in parameters.all() {
-        tensors.insert(one.name.clone(), Tensor::f32(one.shape.clone(), one.values.clone()));
+        tensors.insert(one.name.to_owned(), Tensor::f32(one.shape.to_vec(), one.values.to_vec()));
     }
     infer::model::write(out, &session.plan.description, &tensors)?;
     if session.dataset.has(TOKENIZER_FILE) {

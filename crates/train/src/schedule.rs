@@ -18,5 +18,11 @@ pub(crate) fn learning_rate(settings: &Settings, step: u64, steps: u64) -> f64 {
             Schedule::Constant => 1.0,
             Schedule::Linear => 1.0 - progress,
             Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            // Relative to the end of the warm-up.
+            Schedule::InverseSquareRoot => (warmup.max(1.0) / (position + 1.0).max(warmup.max(1.0))).sqrt(),
+            Schedule::WarmupStableDecay => {
+                let left = steps as f64 - position;
+                (left / (settings.cooldown * steps as f64).max(1.0)).min(1.0)
+            }
         }
 }

@@ -1,21 +1,22 @@
 //! The training loop, the same for both families: batches in a random order, gradients from `nn`, one
-//! optimiser step, validation after each epoch, checkpoints by the clock.
+//! optimiser step, validation after each epoch, checkpoints by the clock, and the way back after a mishap.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use base::{Context, Task};
 use nn::random::Random;
-use nn::{Dropout, Tensors};
+use nn::{Dropout, Options, Tensors};
 use store::{Artifact, Work};
 
-use crate::checkpoint::{self, Progress, State};
+use crate::checkpoint::{self, Progress, Saver, State};
 use crate::error::TrainError;
 use crate::facts::DataShape;
 use crate::history::{History, HistoryPoint};
 use crate::optimizer::{Moments, norm, update};
 use crate::plan::Plan;
 use crate::schedule::learning_rate;
+use crate::watch::{Stepped, Watch};
 use crate::{language, predict, publish};
 
 /// What the order of an epoch is drawn for.
@@ -39,15 +40,25 @@ pub struct EpochReport {
 }
 
 /// What is learned from: examples by number, and a validation split.
-pub(crate) trait Objective: Sync {
+pub(crate) trait Objective: Send {
     /// Examples in an epoch.
     fn examples(&self) -> usize;
-    /// What one example counts, and in what unit: 1 row, or so many tokens.
-    fn measure(&self) -> (u64, &'static str);
-    /// The mean loss of a batch of an epoch (from 0); gradients are added to `gradients`.
-    fn step(&self, parameters: &Tensors, epoch: u64, batch: &[u32], dropout: Dropout, gradients: &mut Tensors) -> f64;
+    /// What is counted in rates: rows, or tokens.
+    fn unit(&self) -> &'static str;
+    /// How much some examples of an epoch (from 0) count in the mean loss, in units.
+    fn weight(&self, epoch: u64, batch: &[u32]) -> f64;
+    /// The sum of the losses of some examples of an epoch; `scale` times its gradients are added to
+    /// `gradients`.
+    fn step(&mut self, parameters: &Tensors, epoch: u64, batch: &[u32], how: How, gradients: &mut Tensors) -> f64;
     /// The mean loss on the validation split, if there is one.
-    fn valid_loss(&self, parameters: &Tensors) -> Option<f64>;
+    fn valid_loss(&mut self, parameters: &Tensors) -> Option<f64>;
+}
+
+/// How a part of a step computes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    pub(crate) scale: f32,
+    pub(crate) options: Options,
 }
 
 /// One training under way.
@@ -59,18 +70,30 @@ pub(crate) struct Session<'a> {
     pub(crate) pool: &'a rayon::ThreadPool,
 }
 
+/// What goes along with a training and is no part of its state.
+struct Run<'a> {
+    objective: &'a mut dyn Objective,
+    gradients: Tensors,
+    saver: Saver,
+    clock: Clock,
+    watch: Watch,
+    /// Steps of an epoch.
+    batches: u64,
+    task: Box<dyn Task>,
+}
+
 impl Session<'_> {
     /// Trains and writes the model folder.
     pub(crate) fn train(&self, observer: &mut dyn FnMut(EpochReport) -> ControlFlow<()>) -> Result<(), TrainError> {
         match &self.plan.facts.shape {
             DataShape::Predict(_) => {
-                let data = predict::Data::read(self)?;
-                let state = self.fit(&data, observer)?;
+                let mut data = predict::Data::read(self)?;
+                let state = self.fit(&mut data, observer)?;
                 publish::predict(self, &state, data)
             }
             DataShape::Language { .. } => {
-                let data = language::Data::read(self)?;
-                let state = self.fit(&data, observer)?;
+                let mut data = language::Data::read(self)?;
+                let state = self.fit(&mut data, observer)?;
                 publish::language(self, &state)
             }
         }
@@ -79,55 +102,67 @@ impl Session<'_> {
     /// Runs all epochs that are left; the state that comes back holds the weights to keep.
     pub(crate) fn fit(
         &self,
-        objective: &dyn Objective,
+        objective: &mut dyn Objective,
         observer: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
     ) -> Result<State, TrainError> {
         let mut state = self.begin();
-        let epochs = self.plan.settings.epochs;
-        let examples = objective.examples();
-        let batches = examples.div_ceil(self.plan.settings.batch_size as usize) as u64;
-        let task = self.context.begin("train", Some(epochs * batches), "steps");
-        let mut clock = Clock::new(self.plan.checkpoint_seconds, state.progress.history.seconds);
-        let mut gradients = Tensors::zeros(&self.plan.description.tensors());
-        let patience = self.plan.settings.patience;
+        let settings = &self.plan.settings;
+        let batches = objective.examples().div_ceil(settings.batch_size as usize) as u64;
+        let steps = settings.epochs * batches;
+        let mut run = Run {
+            objective,
+            gradients: Tensors::zeros(&self.plan.description.tensors()),
+            saver: Saver::default(),
+            clock: Clock::new(self.plan.checkpoint_seconds, state.progress.history.seconds),
+            watch: Watch::new(self.plan.flops_per_unit(), settings.compute),
+            batches,
+            task: self.context.begin("train", Some(steps), "steps"),
+        };
+        let patience = settings.patience;
         let mut over = patience > 0 && state.progress.waited >= patience;
-        while state.progress.step < epochs * batches && !over {
-            let report = self.epoch(objective, &mut state, &mut gradients, batches, &mut clock, task.as_ref())?;
-            over = self.close_epoch(&mut state, report, &clock)?;
-            if clock.due() {
-                self.save(&mut state, &mut clock)?;
+        while state.progress.step < steps && !over {
+            let report = match self.epoch(&mut run, &mut state)? {
+                Ok(report) => report,
+                Err(mishap) => {
+                    state = self.go_back(&mut run, &state, mishap)?;
+                    continue;
+                }
+            };
+            over = self.close_epoch(&mut state, report, &run.clock)?;
+            if run.clock.due() {
+                self.save(&mut run, &mut state)?;
             }
             if observer(report).is_break() {
                 return Err(TrainError::Cut { epoch: report.epoch });
             }
         }
-        if clock.seconds() >= f64::from(self.plan.checkpoint_seconds) {
+        if run.clock.seconds() >= f64::from(self.plan.checkpoint_seconds) {
             // Of a long training, evaluation alone is repeated after a kill.
-            self.save(&mut state, &mut clock)?;
+            self.save(&mut run, &mut state)?;
         }
-        let history = &mut state.progress.history;
-        history.seconds = clock.seconds();
-        let (each, unit) = objective.measure();
-        let seen = history.points.last().map_or(0, |point| point.epoch) * examples as u64 * each;
-        history.rows_per_second = seen as f64 / history.seconds.max(1e-9);
-        history.unit = unit.to_owned();
-        self.work.metric("rows_per_second", state.progress.step, history.rows_per_second)?;
-        task.end(&format!("{:.0} {unit}/s", history.rows_per_second));
-        if let Some(best) = state.best.take() {
-            state.parameters = best;
-        }
+        run.saver.wait()?;
+        self.close(run, &mut state)?;
         Ok(state)
+    }
+
+    /// Writes the history's sums, and chooses the weights to keep.
+    fn close(&self, run: Run<'_>, state: &mut State) -> Result<(), TrainError> {
+        let history = &mut state.progress.history;
+        history.seconds = run.clock.seconds();
+        history.unit = run.objective.unit().to_owned();
+        history.rows_per_second = run.watch.units_per_second();
+        self.work.metric("rows_per_second", state.progress.step, history.rows_per_second)?;
+        run.task.end(&run.watch.summary(&history.unit));
+        let average = state.average.take();
+        if let Some(kept) = state.best.take().or(average) {
+            state.parameters = kept;
+        }
+        Ok(())
     }
 
     /// The state of the checkpoint, or the initial one.
     fn begin(&self) -> State {
-        let list = self.plan.description.tensors();
-        let fresh = State {
-            progress: Progress::default(),
-            parameters: nn::initial(&self.plan.description, self.plan.seed),
-            moments: Moments::new(&list, self.plan.settings.optimizer),
-            best: None,
-        };
+        let fresh = self.fresh();
         match checkpoint::load(self.work.scratch(), &fresh) {
             Ok(Some(state)) => {
                 let step = state.progress.step;
@@ -142,83 +177,128 @@ impl Session<'_> {
         }
     }
 
-    /// The rest of the epoch that the state stands in.
-    fn epoch(
-        &self,
-        objective: &dyn Objective,
-        state: &mut State,
-        gradients: &mut Tensors,
-        batches: u64,
-        clock: &mut Clock,
-        task: &dyn Task,
-    ) -> Result<EpochReport, TrainError> {
+    fn fresh(&self) -> State {
+        let list = self.plan.description.tensors();
+        let parameters = nn::initial(&self.plan.description, self.plan.seed);
+        State {
+            progress: Progress::default(),
+            moments: Moments::new(&list, self.plan.settings.optimizer),
+            average: (self.plan.settings.average_decay > 0.0).then(|| parameters.clone()),
+            parameters,
+            best: None,
+        }
+    }
+
+    /// After a mishap: the state of the last checkpoint, with half the learning rate from there on.
+    fn go_back(&self, run: &mut Run<'_>, state: &State, mishap: TrainError) -> Result<State, TrainError> {
+        let mishaps = state.progress.mishaps;
+        if mishaps >= self.plan.settings.retries {
+            return Err(mishap);
+        }
+        run.saver.wait()?;
+        let fresh = self.fresh();
+        let mut back = checkpoint::load(self.work.scratch(), &fresh).ok().flatten().unwrap_or(fresh);
+        back.progress.mishaps = mishaps + 1;
+        let (step, factor) = (back.progress.step, rate_factor(mishaps + 1));
+        let text = format!("train: {mishap}; going back to step {step} and on with {factor} times the learning rate");
+        self.context.progress.note(&text);
+        self.work.metric("mishap", state.progress.step, f64::from(mishaps + 1))?;
+        run.watch.forget_losses();
+        self.save(run, &mut back)?;
+        Ok(back)
+    }
+
+    /// The rest of the epoch that the state stands in, or the mishap that ended it.
+    fn epoch(&self, run: &mut Run<'_>, state: &mut State) -> Result<Result<EpochReport, TrainError>, TrainError> {
         let settings = &self.plan.settings;
-        let (epoch, steps) = (state.progress.step / batches, settings.epochs * batches);
-        let order = Random::new(self.plan.seed, &[ORDER, epoch]).order(objective.examples());
+        let (epoch, steps) = (state.progress.step / run.batches, settings.epochs * run.batches);
+        let order = Random::new(self.plan.seed, &[ORDER, epoch]).order(run.objective.examples());
         let size = settings.batch_size as usize;
         let every = steps.div_ceil(LOSS_POINTS_MAX);
         let mut rate = settings.learning_rate;
-        for batch in order.chunks(size).skip((state.progress.step % batches) as usize) {
+        for batch in order.chunks(size).skip((state.progress.step % run.batches) as usize) {
             if self.context.stop.asked() {
-                self.save(state, clock)?;
+                self.save(run, state)?;
+                run.saver.wait()?;
                 return Err(TrainError::Stopped { step: state.progress.step, steps });
             }
             let step = state.progress.step;
-            rate = learning_rate(settings, step, steps);
-            let loss = self.pool.install(|| self.one_step(objective, state, gradients, epoch, batch, rate))?;
-            state.progress.epoch_loss += loss * batch.len() as f64;
+            rate = learning_rate(settings, step, steps) * rate_factor(state.progress.mishaps);
+            let stepped = match self.pool.install(|| self.one_step(run, state, epoch, batch, rate)) {
+                Ok(stepped) => stepped,
+                Err(mishap) => return Ok(Err(mishap)),
+            };
+            run.watch.saw(&stepped);
+            state.progress.epoch_loss += stepped.loss * stepped.weight;
+            state.progress.epoch_weight += stepped.weight;
             state.progress.step += 1;
             if step.is_multiple_of(every) {
-                self.work.metric("train_loss", step, loss)?;
+                self.work.metric("train_loss", step, stepped.loss)?;
+                self.work.metric("gradient_norm", step, stepped.norm)?;
             }
-            task.at(step + 1);
+            run.task.at(step + 1);
+            if let Some(text) = run.watch.text(run.objective.unit()) {
+                run.task.say(&format!("epoch {}/{}, {text}", epoch + 1, settings.epochs));
+                self.work.metric("units_per_second", step, run.watch.units_per_second())?;
+            }
             // The end of an epoch is saved after its validation.
-            if clock.due() && !state.progress.step.is_multiple_of(batches) {
-                self.save(state, clock)?;
+            if run.clock.due() && !state.progress.step.is_multiple_of(run.batches) {
+                self.save(run, state)?;
             }
         }
-        let valid_loss = self.pool.install(|| objective.valid_loss(&state.parameters));
-        let train_loss = state.progress.epoch_loss / objective.examples() as f64;
-        state.progress.epoch_loss = 0.0;
+        let judged = state.average.as_ref().unwrap_or(&state.parameters);
+        let valid_loss = self.pool.install(|| run.objective.valid_loss(judged));
+        let train_loss = state.progress.epoch_loss / state.progress.epoch_weight.max(1.0);
+        (state.progress.epoch_loss, state.progress.epoch_weight) = (0.0, 0.0);
         if valid_loss.is_some_and(|loss| !loss.is_finite()) {
-            let step = state.progress.step;
-            return Err(TrainError::Diverged { what: "validation loss", step, epoch: epoch + 1, learning_rate: rate });
+            let what = "the validation loss is not finite".to_owned();
+            return Ok(Err(self.diverged(what, state, epoch, rate)));
         }
         let shown = valid_loss.map_or(String::new(), |loss| format!(", valid {loss:.4}"));
-        task.say(&format!("epoch {}/{}, loss {train_loss:.4}{shown}", epoch + 1, settings.epochs));
-        Ok(EpochReport { epoch: epoch + 1, step: state.progress.step, train_loss, valid_loss, learning_rate: rate })
+        run.task.say(&format!("epoch {}/{}, loss {train_loss:.4}{shown}", epoch + 1, settings.epochs));
+        Ok(Ok(EpochReport { epoch: epoch + 1, step: state.progress.step, train_loss, valid_loss, learning_rate: rate }))
     }
 
-    fn save(&self, state: &mut State, clock: &mut Clock) -> Result<(), TrainError> {
-        state.progress.history.seconds = clock.seconds();
-        checkpoint::save(self.work.scratch(), state)?;
-        clock.saved = Instant::now();
+    fn save(&self, run: &mut Run<'_>, state: &mut State) -> Result<(), TrainError> {
+        state.progress.history.seconds = run.clock.seconds();
+        run.saver.begin(self.work.scratch(), state)?;
+        run.clock.saved = Instant::now();
         Ok(())
     }
 
+    /// One update of the weights, the batch in as many parts as the settings say.
     fn one_step(
         &self,
-        objective: &dyn Objective,
+        run: &mut Run<'_>,
         state: &mut State,
-        gradients: &mut Tensors,
         epoch: u64,
         batch: &[u32],
         rate: f64,
-    ) -> Result<f64, TrainError> {
+    ) -> Result<Stepped, TrainError> {
+        let settings = &self.plan.settings;
         let step = state.progress.step;
-        let diverged = |what| TrainError::Diverged { what, step: step + 1, epoch: epoch + 1, learning_rate: rate };
-        let dropout = Dropout { share: self.plan.settings.dropout, seed: self.plan.seed, step };
-        gradients.clear();
-        let loss = objective.step(&state.parameters, epoch, batch, dropout, gradients);
-        if !loss.is_finite() {
-            return Err(diverged("loss"));
+        run.gradients.clear();
+        let weight = run.objective.weight(epoch, batch);
+        let mut sum = 0.0;
+        for (part, examples) in batch.chunks(batch.len().div_ceil(settings.accumulate as usize)).enumerate() {
+            // Each part draws its own masks.
+            let seed = self.plan.seed.wrapping_add((part as u64) << 32);
+            let dropout = Dropout { share: settings.dropout, seed, step };
+            let how = How { scale: (1.0 / weight) as f32, options: settings.options(dropout) };
+            sum += run.objective.step(&state.parameters, epoch, examples, how, &mut run.gradients);
         }
-        let length = norm(gradients);
-        if !length.is_finite() {
-            return Err(diverged("gradient"));
+        let loss = sum / weight.max(1.0);
+        let norm = norm(&run.gradients);
+        if let Some(what) = run.watch.wrong(loss, norm, settings.spike_factor, &state.parameters, &run.gradients) {
+            return Err(self.diverged(what, state, epoch, rate));
         }
-        update(&self.plan.settings, rate, step + 1, length, &mut state.parameters, gradients, &mut state.moments);
-        Ok(loss)
+        update(settings, rate, step + 1, norm, state, &run.gradients);
+        Ok(Stepped { loss, norm, weight })
+    }
+
+    fn diverged(&self, what: String, state: &State, epoch: u64, learning_rate: f64) -> TrainError {
+        let Progress { step, mishaps, .. } = state.progress;
+        TrainError::Diverged { what, step: step + 1, epoch: epoch + 1, learning_rate, mishaps }
     }
 
     /// Records an epoch and keeps the best weights; true when patience is at its end.
@@ -229,7 +309,7 @@ impl Session<'_> {
             if progress.best.is_none_or(|(best, _)| loss < best) {
                 progress.best = Some((loss, report.epoch));
                 progress.waited = 0;
-                state.best = Some(state.parameters.clone());
+                state.best = Some(state.average.as_ref().unwrap_or(&state.parameters).clone());
             } else {
                 progress.waited += 1;
             }
@@ -249,6 +329,11 @@ impl Session<'_> {
         }
         Ok(over)
     }
+}
+
+/// What the learning rate is multiplied by after so many mishaps.
+fn rate_factor(mishaps: u32) -> f64 {
+    0.5_f64.powi(mishaps.min(100).cast_signed())
 }
 
 /// Training time, and when the next checkpoint is due.

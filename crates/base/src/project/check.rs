@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::diagnostic::Diagnostics;
-use super::file::{DataFormat, Family, Loss, ProjectFile, SearchRange, SplitMethod, TextEncoder};
+use super::file::{Architecture, DataFormat, Family, Loss, Packing, ProjectFile, SearchRange, SplitMethod, TextEncoder};
 use super::schema::{KeyKind, key_kind};
 use super::tree::Node;
 use crate::value::ColumnType;
@@ -100,6 +100,9 @@ fn predict(file: &ProjectFile, check: &mut Check<'_>) {
             "add [[output]] with column = \"NAME\"",
         );
     }
+    if file.train.packing != Packing::Stream {
+        check.wrong("train.packing", "`packing` is for language projects", None);
+    }
     if file.data.text_column.is_some() {
         check.wrong("data.text_column", "`text_column` is for language projects", "name the column in an [[input]]");
     }
@@ -170,9 +173,12 @@ fn predict(file: &ProjectFile, check: &mut Check<'_>) {
     }
 }
 
-fn transformer_keys(file: &ProjectFile) -> [(&'static str, bool); 4] {
+fn transformer_keys(file: &ProjectFile) -> [(&'static str, bool); 7] {
     let model = &file.model;
     [
+        ("architecture", model.architecture.is_some()),
+        ("key_value_heads", model.key_value_heads.is_some()),
+        ("feed_forward", model.feed_forward.is_some()),
         ("width", model.width.is_some()),
         ("layers", model.layers.is_some()),
         ("heads", model.heads.is_some()),
@@ -261,6 +267,22 @@ fn transformer(file: &ProjectFile, check: &mut Check<'_>) {
             "model.heads",
             format!("{heads} heads do not divide the width {width} into even parts"),
             "rotary embedding pairs the dimensions of a head",
+        );
+    }
+    if let (Some(heads), Some(shared)) = (file.model.heads, file.model.key_value_heads)
+        && heads % shared != 0
+    {
+        check.wrong(
+            "model.key_value_heads",
+            format!("{shared} heads of keys and values do not divide {heads} query heads into equal groups"),
+            None,
+        );
+    }
+    if file.family == Family::Language && file.model.architecture == Some(Architecture::Bert) {
+        check.wrong(
+            "model.architecture",
+            "`bert` is for text inputs of `predict` projects",
+            "use \"llama\" or \"gpt2\"",
         );
     }
 }

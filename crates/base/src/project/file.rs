@@ -275,6 +275,9 @@ pub struct ModelConfig {
     /// Whether a `predict` model has an intercept. Without one, inputs and outputs are scaled but not
     /// centred, so that the model passes through the origin.
     pub intercept: bool,
+    /// The kind of the transformer's block. Derived: `llama`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<Architecture>,
     /// Width of the transformer.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 8, max = 8192))]
@@ -287,6 +290,14 @@ pub struct ModelConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 128))]
     pub heads: Option<u32>,
+    /// Heads of keys and values, each shared by a group of query heads. Derived: as many as `heads`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 128))]
+    pub key_value_heads: Option<u32>,
+    /// Width of the transformer's MLP. Derived: 8/3 of the width for `llama`, 4 times the width otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 8, max = 65_536))]
+    pub feed_forward: Option<u32>,
     /// The longest sequence in tokens (`language` only).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 8, max = 32_768))]
@@ -303,13 +314,28 @@ impl Default for ModelConfig {
             size: Size::Small,
             hidden: None,
             intercept: true,
+            architecture: None,
             width: None,
             layers: None,
             heads: None,
+            key_value_heads: None,
+            feed_forward: None,
             context: None,
             vocabulary: None,
         }
     }
+}
+
+/// The kind of a transformer's block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Architecture {
+    /// RMSNorm before attention and MLP, rotary positions, SwiGLU, no biases.
+    Llama,
+    /// LayerNorm before attention and MLP, learned positions, GELU, biases.
+    Gpt2,
+    /// LayerNorm behind attention and MLP, learned positions, GELU, biases: for text inputs.
+    Bert,
 }
 
 /// One dial for every size.
@@ -337,9 +363,12 @@ pub struct TrainConfig {
     /// Momentum of SGD and of RMSprop.
     #[schemars(range(min = 0, max = 0.9999))]
     pub momentum: f64,
-    /// Decoupled weight decay of AdamW.
+    /// Decoupled weight decay of AdamW and Lion.
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
+    /// Tensors that are trained otherwise than the rest. Of several groups that fit, the last one counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub group: Vec<GroupConfig>,
     /// L1 penalty on weights (not on intercepts).
     #[schemars(range(min = 0))]
     pub l1: f64,
@@ -351,10 +380,44 @@ pub struct TrainConfig {
     /// The share of all steps over which the step size rises from zero.
     #[schemars(range(min = 0, max = 1))]
     pub warmup: f64,
+    /// The share of all steps over which `warmup_stable_decay` falls at the end.
+    #[schemars(range(min = 0, max = 1))]
+    pub cooldown: f64,
     /// Rows (or sequences) a step.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_536))]
     pub batch_size: Option<u32>,
+    /// In how many parts the batch of a step goes through the model, one after the other: less memory,
+    /// the same step. Derived from `memory_bytes_max` where that is given, 1 otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_536))]
+    pub accumulate: Option<u32>,
+    /// The memory that training may take, estimated: where the batch needs more, it goes through the model
+    /// in parts, and if that is not enough, activations are computed again in the backward pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1_048_576))]
+    pub memory_bytes_max: Option<u64>,
+    /// Keep only the inputs of transformer layers and compute the rest again in the backward pass: less
+    /// memory, a third more arithmetic. Derived from `memory_bytes_max` where that is given, false otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recompute_activations: Option<bool>,
+    /// In what precision matrix products and attention are computed; weights and sums are always `f32`.
+    /// Derived: `bf16` for language models where the processor has instructions for it, `f32` otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compute: Option<Compute>,
+    /// How documents become sequences (`language` only).
+    pub packing: Packing,
+    /// Decay of the moving average of the weights, which is validated and kept instead of the last
+    /// weights. 0: no average.
+    #[schemars(range(min = 0, max = 0.999_999))]
+    pub average_decay: f64,
+    /// A loss this many times the recent median, or one that is no number, counts as a mishap: training goes
+    /// back to its last checkpoint and on with half the learning rate. 0: only what is no number.
+    #[schemars(range(min = 0))]
+    pub spike_factor: f64,
+    /// After this many mishaps training fails. 0: at the first one.
+    #[schemars(range(min = 0, max = 100))]
+    pub retries: u32,
     /// Passes over the training split.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
@@ -379,11 +442,21 @@ impl Default for TrainConfig {
             learning_rate: None,
             momentum: 0.9,
             weight_decay: 0.0,
+            group: Vec::new(),
             l1: 0.0,
             l2: 0.0,
             schedule: Schedule::Cosine,
             warmup: 0.05,
+            cooldown: 0.2,
             batch_size: None,
+            accumulate: None,
+            memory_bytes_max: None,
+            recompute_activations: None,
+            compute: None,
+            packing: Packing::Stream,
+            average_decay: 0.0,
+            spike_factor: 0.0,
+            retries: 0,
             epochs: None,
             patience: 0,
             clip_norm: 1.0,
@@ -391,6 +464,44 @@ impl Default for TrainConfig {
             checkpoint_seconds: 30,
         }
     }
+}
+
+/// Tensors that are trained otherwise than the rest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupConfig {
+    /// Which: a part of the tensor's name, with `*` for any characters, such as `embed_tokens` or
+    /// `layers.0.*norm`.
+    pub tensors: String,
+    /// Their weight decay instead of `train.weight_decay`; also of vectors, which otherwise have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub weight_decay: Option<f64>,
+    /// What their learning rate is multiplied by; 0 leaves them as they are.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0))]
+    pub learning_rate_factor: f64,
+}
+
+/// In what precision products are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Compute {
+    /// 32-bit floating point.
+    F32,
+    /// Inputs rounded to the brain floating point format (8 bits of precision), sums in 32 bits.
+    Bf16,
+}
+
+/// How documents become sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Packing {
+    /// All documents in a row are cut into sequences of the context's length; a sequence may hold several.
+    Stream,
+    /// Every document is a sequence of its own (long ones are cut); short ones share a place in the batch
+    /// without seeing each other, and nothing is padded.
+    Documents,
 }
 
 /// The rule of the update.
@@ -405,6 +516,8 @@ pub enum Optimizer {
     Adamw,
     /// RMSprop (Hinton 2012).
     Rmsprop,
+    /// The sign of a momentum, with decoupled weight decay (Chen et al. 2023).
+    Lion,
 }
 
 /// How the step size falls after the warm-up.
@@ -417,6 +530,11 @@ pub enum Schedule {
     Linear,
     /// Along half a cosine to zero.
     Cosine,
+    /// With one over the square root of the step (Vaswani et al. 2017).
+    InverseSquareRoot,
+    /// It stays, and falls in a straight line to zero over the last `train.cooldown` of all steps (Hu et al.
+    /// 2024).
+    WarmupStableDecay,
 }
 
 /// A search for better settings, judged on the validation split.
