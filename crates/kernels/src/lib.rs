@@ -14,8 +14,10 @@
 //! goes in, not a number comes out. The crate knows no framework and no file.
 
 pub mod activation;
+pub mod attention;
 pub mod bf16;
 pub mod embedding;
+pub mod gemm;
 pub mod isa;
 pub mod linear;
 pub mod norm;
