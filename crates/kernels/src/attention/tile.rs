@@ -101,15 +101,15 @@ impl Product {
     pub fn of(compute: Compute) -> Self {
         Self(match (isa::current(), compute) {
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, Compute::Bf16) if has_bf16() => avx512_bf16,
+            (Isa::Avx512Bf16, Compute::Bf16) => avx512_bf16,
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, Compute::F32) => avx512_f32,
+            (Isa::Avx512 | Isa::Avx512Bf16, Compute::F32) => avx512_f32,
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512 | Isa::Avx2, Compute::Bf16) => avx2_bf16,
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx2, Compute::F32) => avx2_f32,
-            (_, Compute::Bf16) => portable::<Pair, false>,
-            (_, Compute::F32) => portable::<Single, false>,
+            (_, Compute::Bf16) => portable::<Pair, { cfg!(target_arch = "aarch64") }>,
+            (_, Compute::F32) => portable::<Single, { cfg!(target_arch = "aarch64") }>,
         })
     }
 
@@ -131,11 +131,6 @@ impl Product {
         // SAFETY: the function was chosen for this processor, and the shape lies inside the slices.
         unsafe { self.0(c.as_mut_ptr(), a.as_ptr(), b.as_ptr(), shape) }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_bf16() -> bool {
-    is_x86_feature_detected!("avx512bf16")
 }
 
 /// The product on any processor, in parts of 4 rows and 16 columns.
