@@ -116,7 +116,7 @@ fn exp_one(negative: f32) -> f32 {
 }
 
 #[inline(always)]
-fn sum(x: &[f32]) -> f32 {
+pub(crate) fn sum(x: &[f32]) -> f32 {
     let (blocks, rest) = x.as_chunks::<LANES>();
     let mut sums = [0.0_f32; LANES];
     for block in blocks {
@@ -132,7 +132,7 @@ fn sum(x: &[f32]) -> f32 {
 
 /// The largest value, passing over what is not a number; −∞ for an empty slice.
 #[inline(always)]
-fn maximum(x: &[f32]) -> f32 {
+pub(crate) fn maximum(x: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let (blocks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [f32::NEG_INFINITY; LANES];

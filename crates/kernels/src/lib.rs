@@ -14,6 +14,7 @@
 //! goes in, not a number comes out. The crate knows no framework and no file.
 
 pub mod activation;
+pub mod attention;
 pub mod bf16;
 pub mod embedding;
 pub mod gemm;

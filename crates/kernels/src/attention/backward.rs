@@ -1,0 +1,314 @@
+//! One task of attention's backward pass: a sequence's key head with its group of query heads.
+//!
+//! Tiles are transposed, keys as rows and queries as columns, so that a row's log-sum-exp and `D` are read
+//! along with the scores, and the weights are in the right form for the gradients of values and keys.
+
+use super::Task;
+use super::pack::{Memory, Rows, along, rows_form, summed_form, transposed_form};
+use super::tile::{Format, Pair, Product, ROWS, Shape, Single, WIDTH};
+use crate::LANES;
+use crate::activation::exp;
+use crate::gemm::Compute;
+use crate::isa::kernel;
+use crate::rows::Parts;
+
+/// Keys and queries of a block: both multiples of the rows of a tile and the width of a panel.
+const BLOCK: usize = 64;
+
+/// What forward left and what comes from above; `count` is the number of all rows.
+pub struct Saved<'a> {
+    pub d_out_nhd: &'a [f32],
+    pub out_nhd: &'a [f32],
+    pub log_sum_exp_hn: &'a [f32],
+    pub qkv_ns: &'a [f32],
+    pub count: usize,
+}
+
+/// Fills the task's part of `d_qkv_ns`.
+pub fn run(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>) {
+    match task.attention.compute {
+        Compute::F32 => single(task, d_qkv, saved),
+        Compute::Bf16 => pair(task, d_qkv, saved),
+    }
+}
+
+kernel! {
+    /// In `f32`.
+    pub fn single(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>) {
+        group::<Single>(task, d_qkv, saved);
+    }
+}
+
+kernel! {
+    /// In bf16.
+    pub fn pair(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>) {
+        group::<Pair>(task, d_qkv, saved);
+    }
+}
+
+/// A task's tensors: `t` rows of the sequence (filled up to whole blocks), `u` units of a head, `e` its elements
+/// (filled up to whole panels), `b` units of rows.
+struct Work<'a> {
+    keys_tu: &'a mut [u32],
+    values_tu: &'a mut [u32],
+    keys_be: &'a mut [u32],
+    queries_ut: &'a mut [u32],
+    queries_be: &'a mut [u32],
+    d_out_ut: &'a mut [u32],
+    d_out_be: &'a mut [u32],
+    d_keys_te: &'a mut [f32],
+    d_values_te: &'a mut [f32],
+    d_queries_te: &'a mut [f32],
+    log_sum_exp_t: &'a mut [f32],
+    /// `D`, the part of each row's gradient that softmax takes away.
+    along_t: &'a mut [f32],
+    /// 8 keys' scores, then weights.
+    scores: &'a mut [f32],
+    /// 8 keys' gradients of weights, then of scores.
+    d_scores: &'a mut [f32],
+    /// 8 keys' weights, then gradients of scores, as rows of a product.
+    rows: &'a mut [u32],
+    /// A block's gradients of scores with the keys along, for the gradient of the queries.
+    columns: &'a mut [u32],
+    product: Product,
+    units: usize,
+    deep: usize,
+    depth: usize,
+}
+
+#[inline(always)]
+fn group<F: Format>(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>) {
+    let attention = task.attention;
+    let (stride, dim, length) = (attention.stride(), attention.dim, task.sequence.len());
+    let (units, deep) = (dim.div_ceil(F::VALUES), dim.next_multiple_of(WIDTH));
+    let tall = length.next_multiple_of(BLOCK);
+    let depth = tall / F::VALUES;
+    let (flat, summed, sums) = (tall * units, depth * deep, tall * deep);
+    let strip = ROWS * BLOCK;
+    let lengths = [
+        flat,
+        flat,
+        summed,
+        flat,
+        summed,
+        flat,
+        summed,
+        WIDTH * units,
+        strip,
+        BLOCK * BLOCK,
+        sums,
+        sums,
+        sums,
+        tall,
+        tall,
+        strip,
+        strip,
+    ];
+    Memory::with(&lengths, |mut memory| {
+        let [keys_tu, values_tu, keys_be, queries_ut, queries_be, d_out_ut, d_out_be, line, rows, columns] =
+            std::array::from_fn(|part| memory.units(lengths[part]));
+        let [d_keys_te, d_values_te, d_queries_te, log_sum_exp_t, along_t, scores, d_scores] =
+            std::array::from_fn(|part| memory.floats(lengths[10 + part]));
+        let product = Product::of(attention.compute);
+        let mut work = Work {
+            keys_tu,
+            values_tu,
+            keys_be,
+            queries_ut,
+            queries_be,
+            d_out_ut,
+            d_out_be,
+            d_keys_te,
+            d_values_te,
+            d_queries_te,
+            log_sum_exp_t,
+            along_t,
+            scores,
+            d_scores,
+            rows,
+            columns,
+            product,
+            units,
+            deep,
+            depth,
+        };
+        let all = |column| task.rows(saved.qkv_ns, stride, column, 0..length);
+        let (keys, values) = (all(task.key_column()), all(task.value_column()));
+        rows_form::<F>(work.keys_tu, keys, 1.0);
+        rows_form::<F>(work.values_tu, values, 1.0);
+        summed_form::<F>(work.keys_be, keys, 1.0, depth);
+        work.d_keys_te.fill(0.0);
+        work.d_values_te.fill(0.0);
+        for head in task.group() {
+            prepare::<F>(&mut work, task, saved, head, line);
+            for key in (0..length).step_by(BLOCK) {
+                let first = if attention.causal { key } else { 0 };
+                for query in (first..length).step_by(BLOCK) {
+                    block::<F>(&mut work, task, key, query);
+                }
+            }
+            store(task, d_qkv, work.d_queries_te, task.query_column(head), attention.scale);
+        }
+        store(task, d_qkv, work.d_keys_te, task.key_column(), 1.0);
+        store(task, d_qkv, work.d_values_te, task.value_column(), 1.0);
+    });
+}
+
+/// Packs a query head and the gradient of its output.
+#[inline(always)]
+fn prepare<F: Format>(work: &mut Work<'_>, task: &Task<'_>, saved: &Saved<'_>, head: usize, line: &mut [u32]) {
+    let attention = task.attention;
+    let (length, column, wide) = (task.sequence.len(), task.query_column(head), attention.heads * attention.dim);
+    let queries = task.rows(saved.qkv_ns, attention.stride(), column, 0..length);
+    let d_out = task.rows(saved.d_out_nhd, wide, column, 0..length);
+    let out = task.rows(saved.out_nhd, wide, column, 0..length);
+    // The factor is in the queries, so the gradient of the keys has it.
+    transposed_form::<F>(work.queries_ut, queries, attention.scale, line);
+    summed_form::<F>(work.queries_be, queries, attention.scale, work.depth);
+    transposed_form::<F>(work.d_out_ut, d_out, 1.0, line);
+    summed_form::<F>(work.d_out_be, d_out, 1.0, work.depth);
+    let begin = head * saved.count + task.sequence.start;
+    work.log_sum_exp_t[..length].copy_from_slice(&saved.log_sum_exp_hn[begin..begin + length]);
+    // Rows that do not exist have no weights.
+    work.log_sum_exp_t[length..].fill(f32::INFINITY);
+    row_products(work.along_t, d_out, out);
+    work.d_queries_te.fill(0.0);
+}
+
+/// `Σ a·b` of each pair of rows, and 0 beyond.
+#[inline(always)]
+fn row_products(to: &mut [f32], a: Rows<'_>, b: Rows<'_>) {
+    for (index, to) in to.iter_mut().enumerate() {
+        let mut sums = [0.0; LANES];
+        if index < a.count {
+            let ((a, a_rest), (b, b_rest)) = (a.row(index).as_chunks(), b.row(index).as_chunks());
+            for (a, b) in a.iter().zip(b) {
+                crate::vector::multiply_add(&mut sums, a, b);
+            }
+            crate::vector::multiply_add(&mut sums, &crate::vector::pad(a_rest), &crate::vector::pad(b_rest));
+        }
+        *to = crate::vector::reduce(&sums);
+    }
+}
+
+/// One block of keys against one block of queries.
+#[inline(always)]
+fn block<F: Format>(work: &mut Work<'_>, task: &Task<'_>, key: usize, query: usize) {
+    let length = task.sequence.len();
+    let columns = BLOCK.min((length - query).next_multiple_of(LANES));
+    let last = BLOCK.min(length - key).next_multiple_of(ROWS);
+    for strip in (0..last).step_by(ROWS) {
+        // No query before the panel of the first key sees any of these keys.
+        let skip = if task.attention.causal { (key + strip).saturating_sub(query) / WIDTH * WIDTH } else { 0 };
+        if skip < columns {
+            key_strip::<F>(work, task, (key + strip, strip), (query, skip, columns));
+        }
+    }
+    let (units, deep) = (work.units, work.deep);
+    debug_assert_eq!(units, task.attention.dim.div_ceil(F::VALUES));
+    for strip in (0..columns).step_by(ROWS) {
+        // Keys after the last of these queries have no part.
+        let seen = if task.attention.causal { (query + strip + ROWS - key).min(last) } else { last };
+        let shape = Shape {
+            columns: task.attention.dim.next_multiple_of(LANES),
+            depth: seen.div_ceil(F::VALUES),
+            a_row: 1,
+            a_step: BLOCK,
+            b_panel: work.depth * WIDTH,
+            c_row: deep,
+            add: true,
+        };
+        let to = &mut work.d_queries_te[(query + strip) * deep..];
+        work.product.run(to, &work.columns[strip..], &work.keys_be[key / F::VALUES * WIDTH..], &shape);
+    }
+}
+
+/// Eight keys, at `key` in the sequence and `strip` in their block, against the queries `skip..columns` of the
+/// block at `query`.
+#[inline(always)]
+fn key_strip<F: Format>(
+    work: &mut Work<'_>,
+    task: &Task<'_>,
+    (key, strip): (usize, usize),
+    (query, skip, columns): (usize, usize, usize),
+) {
+    let (units, deep, count) = (work.units, work.deep, columns - skip);
+    let begin = query + skip;
+    let scores = Shape {
+        columns: count,
+        depth: units,
+        a_row: units,
+        a_step: 1,
+        b_panel: units * WIDTH,
+        c_row: BLOCK,
+        add: false,
+    };
+    let (keys, panel) = (key * units, begin * units);
+    work.product.run(work.scores, &work.keys_tu[keys..], &work.queries_ut[panel..], &scores);
+    work.product.run(work.d_scores, &work.values_tu[keys..], &work.d_out_ut[panel..], &scores);
+    let depth = count / F::VALUES;
+    let sums = Shape {
+        columns: task.attention.dim.next_multiple_of(LANES),
+        depth,
+        a_row: depth,
+        a_step: 1,
+        b_panel: work.depth * WIDTH,
+        c_row: deep,
+        add: true,
+    };
+    let (log_sum_exp, along_c) = (&work.log_sum_exp_t[begin..begin + count], &work.along_t[begin..begin + count]);
+    for r in 0..ROWS {
+        let scores = &mut work.scores[r * BLOCK..r * BLOCK + count];
+        let d_scores = &mut work.d_scores[r * BLOCK..r * BLOCK + count];
+        let hidden = match (key + r < task.sequence.len(), task.attention.causal) {
+            (false, _) => count,
+            (true, true) => (key + r).saturating_sub(begin).min(count),
+            (true, false) => 0,
+        };
+        weigh(scores, d_scores, log_sum_exp, along_c, hidden);
+        along::<F>(&mut work.rows[r * depth..(r + 1) * depth], scores, 1.0);
+    }
+    let panel = begin / F::VALUES * WIDTH;
+    work.product.run(&mut work.d_values_te[key * deep..], work.rows, &work.d_out_be[panel..], &sums);
+    for r in 0..ROWS {
+        let d_scores = &work.d_scores[r * BLOCK..r * BLOCK + count];
+        along::<F>(&mut work.rows[r * depth..(r + 1) * depth], d_scores, 1.0);
+    }
+    work.product.run(&mut work.d_keys_te[key * deep..], work.rows, &work.queries_be[panel..], &sums);
+    for r in (0..ROWS).step_by(F::VALUES) {
+        let unit = (strip + r) / F::VALUES;
+        let to = &mut work.columns[unit * BLOCK + skip..unit * BLOCK + columns];
+        let (even, odd) = (&work.d_scores[r * BLOCK..], &work.d_scores[(r + F::VALUES - 1) * BLOCK..]);
+        for ((to, even), odd) in to.iter_mut().zip(even).zip(odd) {
+            *to = F::pack(*even, *odd);
+        }
+    }
+}
+
+/// Scores become weights, and gradients of weights become gradients of scores; the first `hidden` are 0.
+#[inline(always)]
+fn weigh(scores: &mut [f32], d_scores: &mut [f32], log_sum_exp: &[f32], along: &[f32], hidden: usize) {
+    let inputs = log_sum_exp.iter().zip(along);
+    for ((score, d_score), (log_sum_exp, along)) in scores.iter_mut().zip(d_scores.iter_mut()).zip(inputs) {
+        let weight = exp(*score - log_sum_exp);
+        *d_score = weight * (*d_score - along);
+        *score = weight;
+    }
+    scores[..hidden].fill(0.0);
+    d_scores[..hidden].fill(0.0);
+}
+
+/// The task's rows of some columns of `d_qkv_ns`.
+#[inline(always)]
+fn store(task: &Task<'_>, d_qkv: &Parts<'_, f32>, from_te: &[f32], column: usize, scale: f32) {
+    let (stride, dim) = (task.attention.stride(), task.attention.dim);
+    let deep = dim.next_multiple_of(WIDTH);
+    for (row, from) in task.sequence.clone().zip(from_te.chunks_exact(deep)) {
+        let begin = row * stride + column;
+        // SAFETY: only this task has these rows of this head.
+        let to = unsafe { d_qkv.take(begin..begin + dim) };
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = scale * from;
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! One task of attention's forward pass: some query rows of a group of heads, 8 rows at a time.
+
+use super::Task;
+use super::pack::{Memory, along, rows_form, summed_form, transposed_form};
+use super::tile::{Format, Pair, Product, ROWS, Shape, Single, WIDTH};
+use crate::LANES;
+use crate::activation::{exp, maximum, sum};
+use crate::gemm::Compute;
+use crate::isa::kernel;
+use crate::rows::Parts;
+
+/// Keys whose scores are held at a time.
+const KEYS: usize = 512;
+
+/// Fills the task's part of `out_nhd` and of `log_sum_exp_hn`; `count` is the number of all rows.
+pub fn run(task: &Task<'_>, out: &Parts<'_, f32>, log_sum_exp: &Parts<'_, f32>, qkv_ns: &[f32], count: usize) {
+    match task.attention.compute {
+        Compute::F32 => single(task, out, log_sum_exp, qkv_ns, count),
+        Compute::Bf16 => pair(task, out, log_sum_exp, qkv_ns, count),
+    }
+}
+
+kernel! {
+    /// In `f32`.
+    pub fn single(task: &Task<'_>, out: &Parts<'_, f32>, sums: &Parts<'_, f32>, qkv_ns: &[f32], count: usize) {
+        group::<Single>(task, out, sums, qkv_ns, count);
+    }
+}
+
+kernel! {
+    /// In bf16.
+    pub fn pair(task: &Task<'_>, out: &Parts<'_, f32>, sums: &Parts<'_, f32>, qkv_ns: &[f32], count: usize) {
+        group::<Pair>(task, out, sums, qkv_ns, count);
+    }
+}
+
+/// Packed keys and values, and room for 8 rows.
+struct Work<'a> {
+    keys: &'a [u32],
+    values: &'a [u32],
+    /// Units of all keys.
+    depth: usize,
+    seen: usize,
+    scores: &'a mut [f32],
+    weights: &'a mut [u32],
+    out: &'a mut [f32],
+    product: Product,
+}
+
+#[inline(always)]
+fn group<F: Format>(task: &Task<'_>, out: &Parts<'_, f32>, log_sum_exp: &Parts<'_, f32>, qkv_ns: &[f32], count: usize) {
+    let attention = task.attention;
+    let (stride, dim) = (attention.stride(), attention.dim);
+    let seen = if attention.causal { task.queries.end } else { task.sequence.len() };
+    let units = dim.div_ceil(F::VALUES);
+    let (wide, deep) = (seen.next_multiple_of(WIDTH), dim.next_multiple_of(WIDTH));
+    let (depth, block) = (wide / F::VALUES, wide.min(KEYS));
+    let queries = task.queries.len().next_multiple_of(ROWS);
+    let lengths = [wide * units, depth * deep, WIDTH * units, queries * units, ROWS * block, ROWS * block, ROWS * deep];
+    Memory::with(&lengths, |mut memory| {
+        let [keys, values, line, query] = [0, 1, 2, 3].map(|part| memory.units(lengths[part]));
+        let seen_rows = |column| task.rows(qkv_ns, stride, column, 0..seen);
+        transposed_form::<F>(keys, seen_rows(task.key_column()), 1.0, line);
+        summed_form::<F>(values, seen_rows(task.value_column()), 1.0, depth);
+        let mut work = Work {
+            keys,
+            values,
+            depth,
+            seen,
+            scores: memory.floats(lengths[4]),
+            weights: memory.units(lengths[5]),
+            out: memory.floats(lengths[6]),
+            product: Product::of(attention.compute),
+        };
+        for head in task.group() {
+            let rows = task.rows(qkv_ns, stride, task.query_column(head), task.queries.clone());
+            rows_form::<F>(query, rows, attention.scale);
+            for row in (0..task.queries.len()).step_by(ROWS) {
+                let totals = strip::<F>(&mut work, &query[row * units..], task, row);
+                for (r, (largest, total)) in totals.into_iter().enumerate().take(task.queries.len() - row) {
+                    let place = task.sequence.start + task.queries.start + row + r;
+                    let begin = (place * attention.heads + head) * dim;
+                    // SAFETY: only this task has these rows of this head.
+                    let (out, sums) = unsafe {
+                        (out.take(begin..begin + dim), log_sum_exp.take(head * count + place..head * count + place + 1))
+                    };
+                    let factor = 1.0 / total;
+                    for (out, value) in out.iter_mut().zip(&work.out[r * deep..]) {
+                        *out = factor * value;
+                    }
+                    sums[0] = largest + total.ln();
+                }
+            }
+        }
+    });
+}
+
+/// Eight query rows against all keys: leaves the unscaled result in `work.out`, and gives the maximum and the
+/// sum of each row.
+#[inline(always)]
+fn strip<F: Format>(work: &mut Work<'_>, query: &[u32], task: &Task<'_>, row: usize) -> [(f32, f32); ROWS] {
+    let dim = task.attention.dim;
+    let (units, deep) = (dim.div_ceil(F::VALUES), dim.next_multiple_of(WIDTH));
+    let first = task.queries.start + row;
+    let seen = if task.attention.causal { work.seen.min(first + ROWS) } else { work.seen };
+    let mut totals = [(f32::NEG_INFINITY, 0.0_f32); ROWS];
+    for begin in (0..seen).step_by(KEYS) {
+        let keys = KEYS.min(seen - begin);
+        let columns = keys.next_multiple_of(LANES);
+        let scores = Shape {
+            columns,
+            depth: units,
+            a_row: units,
+            a_step: 1,
+            b_panel: units * WIDTH,
+            c_row: columns,
+            add: false,
+        };
+        work.product.run(work.scores, query, &work.keys[begin * units..], &scores);
+        let depth = keys.div_ceil(F::VALUES);
+        for (r, total) in totals.iter_mut().enumerate() {
+            let visible = if task.attention.causal { (first + r + 1).saturating_sub(begin).min(keys) } else { keys };
+            let scores = &mut work.scores[r * columns..(r + 1) * columns];
+            let keep = soften(&mut scores[..visible], total);
+            if begin > 0 && keep != 1.0 {
+                work.out[r * deep..(r + 1) * deep].iter_mut().for_each(|out| *out *= keep);
+            }
+            along::<F>(&mut work.weights[r * depth..(r + 1) * depth], &scores[..visible], 1.0);
+        }
+        let sums = Shape {
+            columns: dim.next_multiple_of(LANES),
+            depth,
+            a_row: depth,
+            a_step: 1,
+            b_panel: work.depth * WIDTH,
+            c_row: deep,
+            add: begin > 0,
+        };
+        work.product.run(work.out, work.weights, &work.values[begin / F::VALUES * WIDTH..], &sums);
+    }
+    totals
+}
+
+/// Turns scores into weights relative to the largest so far, counts them in, and gives the factor for what was
+/// summed up before.
+#[inline(always)]
+fn soften(scores: &mut [f32], (largest, total): &mut (f32, f32)) -> f32 {
+    if scores.is_empty() {
+        return 1.0;
+    }
+    let new = maximum(scores);
+    let new = if new > *largest { new } else { *largest };
+    // Where nothing but −∞ was seen, weights are 0 and not −∞ − −∞.
+    let base = if new == f32::NEG_INFINITY { 0.0 } else { new };
+    for score in scores.iter_mut() {
+        *score = exp(*score - base);
+    }
+    let keep = if new == *largest { 1.0 } else { exp(*largest - base) };
+    *total = keep * *total + sum(scores);
+    *largest = new;
+    keep
+}
