@@ -35,8 +35,9 @@
 //!
 //! [`TransformerShape`] varies it by data, not by code: fewer heads of keys and values (grouped-query
 //! attention), LayerNorm, an MLP without gate, learned positions (`model.embed_positions.weight
-//! [positions, width]`), biases (`... .bias [out]`), norms behind the residual sums as in BERT (then
-//! there is no `model.norm`, and `model.embed_norm` stands behind the embedding), and a head of its own
+//! [positions, width]`), biases (`... .bias [out]`), norms behind the residual sums as in BERT
+//! (`model.embed_norm` behind the embedding, `post_attention_layernorm` and `output_layernorm` in a layer,
+//! and no others), and a head of its own
 //! (`lm_head.weight [vocabulary, width]`).
 //!
 //! # Int8
@@ -420,7 +421,10 @@ impl TransformerShape {
         }
         for layer in 0..self.layers {
             let name = |name: &str| format!("{prefix}model.layers.{layer}.{name}");
-            self.norm_tensors(&name("input_layernorm"), &mut all);
+            let before = self.norm_place == NormPlace::Before;
+            if before {
+                self.norm_tensors(&name("input_layernorm"), &mut all);
+            }
             let kv = self.kv_width();
             let projections = [("q", width), ("k", kv), ("v", kv), ("o", width)];
             all.extend(projections.map(|(part, out)| (name(&format!("self_attn.{part}_proj.weight")), vec![out, width])));
@@ -435,6 +439,9 @@ impl TransformerShape {
             all.extend(mlp.iter().map(|(part, out, into)| (name(&format!("mlp.{part}_proj.weight")), vec![*out, *into])));
             if self.biases {
                 all.extend(mlp.iter().map(|(part, out, _)| (name(&format!("mlp.{part}_proj.bias")), vec![*out])));
+            }
+            if !before {
+                self.norm_tensors(&name("output_layernorm"), &mut all);
             }
         }
         if self.norm_place == NormPlace::Before {

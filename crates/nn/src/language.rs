@@ -4,7 +4,7 @@
 //! with hand-written backward passes.
 
 use infer::description::LanguageDescription;
-use kernels::cross_entropy::{Head, HeadGradients};
+use crate::head_tmp::{Head, HeadGradients};
 use kernels::embedding::{embed, embed_backward};
 
 use crate::tensors::Tensors;
@@ -28,7 +28,7 @@ pub struct Batch {
 
 impl Batch {
     /// A target that counts for nothing.
-    pub const IGNORED: u32 = kernels::cross_entropy::IGNORED;
+    pub const IGNORED: u32 = crate::head_tmp::IGNORED;
 
     /// Sequences of equal length.
     #[must_use]

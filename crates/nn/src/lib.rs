@@ -12,6 +12,7 @@
 mod composed;
 mod dropout;
 mod graph;
+mod head_tmp;
 pub mod language;
 pub mod loss;
 pub mod predict;

@@ -267,7 +267,9 @@ fn predict_gradients_are_the_slopes_of_the_loss() {
 
 #[test]
 fn language_gradients_are_the_slopes_of_the_loss() {
-    for shape in shapes(tokenizer().vocabulary_size(), true) {
+    // A central difference across the kink of ReLU is no slope; Burn's differentiation covers that shape below.
+    let smooth = |shape: &TransformerShape| shape.mlp != Mlp::Relu;
+    for shape in shapes(tokenizer().vocabulary_size(), true).into_iter().filter(smooth) {
         let mut verses = language_model(shape);
         // Sequences of different lengths, and places that count for nothing.
         verses.batch.lengths = vec![5, 1, 8];
@@ -300,7 +302,9 @@ fn bf16_is_close_to_f32() {
         assert!((rounded / loss - 1.0).abs() < 0.01, "{rounded} and {loss}");
         let difference: Vec<f32> = gradients.flat().iter().zip(found.flat()).map(|(a, b)| a - b).collect();
         let share = kernels::global_norm(&[&difference]) / kernels::global_norm(&[gradients.flat()]);
-        assert!(share > 0.0 && share < 0.05, "{share}");
+        // At the kink of ReLU a rounded input may take the other side.
+        let most = if verses.description.shape.mlp == Mlp::Relu { 0.1 } else { 0.05 };
+        assert!(share > 0.0 && share < most, "{share}");
     }
 }
 
@@ -336,7 +340,8 @@ fn the_layers_are_those_that_burn_differentiates() {
             let options = Options { dropout, ..Options::PLAIN };
             let ours =
                 transformer::Transformer { shape: &shape, prefix: "", parameters: &parameters, frame: &frame, options };
-            let mut workspace = Workspace { dy_nw: x, ..Workspace::default() };
+            let mut workspace = Workspace::default();
+            workspace.dy_nw = x;
             ours.forward(&mut workspace);
             assert_close(&workspace.y_nw, &wanted_y, "outputs");
             workspace.dy_nw.clone_from(&dy);

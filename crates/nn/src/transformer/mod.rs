@@ -91,7 +91,6 @@ struct Tape {
     mlp_mask: Option<Vec<f32>>,
     /// The sum behind the MLP, where a norm follows it.
     summed_nw: Vec<f32>,
-    output_moments_n: Vec<Moments>,
 }
 
 /// Buffers that outlive a step, so that the next one of the same size allocates nothing.
@@ -223,7 +222,7 @@ impl<'a> Transformer<'a> {
 }
 
 /// A buffer of so many values; what they are is the next writer's concern.
-fn sized<T: Clone + Default>(buffer: &mut Vec<T>, count: usize) -> &mut [T] {
+pub(crate) fn sized<T: Clone + Default>(buffer: &mut Vec<T>, count: usize) -> &mut [T] {
     buffer.resize(count, T::default());
     buffer
 }
