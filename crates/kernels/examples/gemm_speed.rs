@@ -145,6 +145,8 @@ fn rates(time: Duration, compute: Compute, (form, m, k, n): (Form, usize, usize,
             };
             let epilogue = match form {
                 Form::Gelu => Epilogue {
+                    // To the size that values before an activation have.
+                    scale: 0.1,
                     bias: Some(&bias),
                     activation: Activation::Gelu,
                     before: Some((&mut *before).into()),
