@@ -71,7 +71,7 @@ fn norms() {
         let mut moments = vec![Moments::default(); count];
         let bytes = (4 * count * width) as f64;
         time(&format!("{kind:?} norm forward"), 2.0 * bytes, "B", || {
-            norm.forward(&mut y, &mut moments, Input::Rows(&x))
+            norm.forward(&mut y, &mut moments, Input::Rows(&x));
         });
         time(&format!("{kind:?} norm forward, residual"), 4.0 * bytes, "B", || {
             norm.forward(&mut y, &mut moments, Input::Residual { stream_nw: &mut stream, update_nw: &update });

@@ -115,8 +115,14 @@ pub fn wide(values: &[f32]) -> Vec<f64> {
 /// Holds `found` to `expected` within `parts` of the largest size in `expected`.
 #[track_caller]
 pub fn all_close(found: &[f32], expected: &[f64], parts: f64) {
+    all_close_at(found, expected, parts, 1e-3);
+}
+
+/// As [`all_close`], where sizes up to `least` cancelled out.
+#[track_caller]
+pub fn all_close_at(found: &[f32], expected: &[f64], parts: f64, least: f64) {
     assert_eq!(found.len(), expected.len());
-    let scale = expected.iter().fold(1e-3, |scale: f64, value| scale.max(value.abs()));
+    let scale = expected.iter().fold(least, |scale: f64, value| scale.max(value.abs()));
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         let error = (f64::from(*found) - expected).abs();
         assert!(error <= parts * scale, "{index}: {found} instead of {expected}: {error} of {scale}");
