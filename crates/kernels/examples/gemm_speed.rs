@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use kernels::gemm::{Compute, Epilogue, Matrix, MatrixMut, gemm};
+use kernels::bf16::Bf16;
+use kernels::gemm::{Activation, Compute, Epilogue, Matrix, MatrixMut, gemm};
 use kernels::isa::{self, Isa};
 use kernels::parallel;
 
@@ -15,6 +16,8 @@ const TIME: u64 = 500;
 enum Form {
     /// `x · Wᵀ`
     Forward,
+    /// `x · Wᵀ` with a bias, GELU and the values before it kept in bf16
+    Gelu,
     /// `dy · W`
     Backward,
     /// `xᵀ · dy`
@@ -24,6 +27,7 @@ enum Form {
 const SHAPES: &[(Form, usize, usize, usize)] = &[
     (Form::Backward, 2048, 2048, 2048),
     (Form::Forward, 2048, 384, 1536),
+    (Form::Gelu, 2048, 384, 1536),
     (Form::Forward, 2048, 1536, 384),
     (Form::Forward, 2048, 384, 1152),
     (Form::Forward, 2048, 384, 8192),
@@ -59,24 +63,24 @@ fn best(time: Duration, mut work: impl FnMut()) -> f64 {
 /// The GFLOP/s of one thread whose operands all lie in registers; 0 where that is not measured.
 fn peak(time: Duration, compute: Compute) -> f64 {
     const STEPS: usize = 100_000;
-    const SUMS: usize = 24;
+    const SUMS: usize = 16;
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::*;
         #[target_feature(enable = "avx512f,avx512bf16")]
         fn pairs() -> f32 {
-            let one = _mm512_cvtne2ps_pbh(_mm512_set1_ps(1.0), _mm512_set1_ps(1.0));
-            let mut sums = [_mm512_setzero_ps(); SUMS];
+            let one = std::hint::black_box(_mm512_cvtne2ps_pbh(_mm512_set1_ps(1.0), _mm512_set1_ps(1.0)));
+            // Sums that the compiler cannot know to be the same.
+            let mut sums = std::hint::black_box([_mm512_setzero_ps(); SUMS]);
             for _ in 0..STEPS {
                 sums.iter_mut().for_each(|sum| *sum = _mm512_dpbf16_ps(*sum, one, one));
-                std::hint::black_box(());
             }
             sums.iter().map(|sum| _mm512_reduce_add_ps(*sum)).sum()
         }
         #[target_feature(enable = "avx512f")]
         fn single() -> f32 {
             let factor = std::hint::black_box(_mm512_set1_ps(0.5));
-            let mut sums = [_mm512_set1_ps(1.0); SUMS];
+            let mut sums = std::hint::black_box([_mm512_setzero_ps(); SUMS]);
             for _ in 0..STEPS {
                 sums.iter_mut().for_each(|sum| *sum = _mm512_fmadd_ps(*sum, factor, factor));
             }
@@ -113,6 +117,7 @@ fn main() {
         for (form, m, k, n) in SHAPES.iter().copied() {
             let form_name = match form {
                 Form::Forward => "x·Wᵀ",
+                Form::Gelu => "gelu(x·Wᵀ)",
                 Form::Backward => "dy·W",
                 Form::Weights => "xᵀ·dy",
             };
@@ -129,15 +134,27 @@ fn main() {
 /// GFLOP/s on one thread and on two.
 fn rates(time: Duration, compute: Compute, (form, m, k, n): (Form, usize, usize, usize)) -> [f64; 2] {
     let (a, b, mut c) = (numbers(m * k), numbers(k * n), vec![0.0_f32; m * n]);
+    let (bias, mut before) = (numbers(n), vec![Bf16::default(); m * n]);
     [1, 2].map(|threads| {
         parallel::set_threads(threads);
         let seconds = best(time, || {
             let (a, b) = match form {
-                Form::Forward => (Matrix::new(&*a, m, k), Matrix::new(&*b, n, k).transposed()),
+                Form::Forward | Form::Gelu => (Matrix::new(&*a, m, k), Matrix::new(&*b, n, k).transposed()),
                 Form::Backward => (Matrix::new(&*a, m, k), Matrix::new(&*b, k, n)),
                 Form::Weights => (Matrix::new(&*a, k, m).transposed(), Matrix::new(&*b, k, n)),
             };
-            gemm(compute, MatrixMut::new(&mut *c, m, n), a, b, Epilogue::default());
+            let epilogue = match form {
+                Form::Gelu => Epilogue {
+                    // To the size that values before an activation have.
+                    scale: 0.1,
+                    bias: Some(&bias),
+                    activation: Activation::Gelu,
+                    before: Some((&mut *before).into()),
+                    ..Epilogue::default()
+                },
+                _ => Epilogue::default(),
+            };
+            gemm(compute, MatrixMut::new(&mut *c, m, n), a, b, epilogue);
         });
         2.0 * m as f64 * k as f64 * n as f64 / seconds / 1e9
     })

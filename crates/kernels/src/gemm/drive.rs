@@ -5,8 +5,8 @@
 //! threads end at about the same time. Everything is cut by shapes alone, and each element is summed up in
 //! the order of the inner dimension.
 
-use super::finish::{Earlier, Finish, Place, Sums};
-use super::panel::{Buffer, Engine, Kind, Source, TILE_MAX, Tile};
+use super::finish::{Earlier, Finish, Place, Scratch, Shape};
+use super::panel::{Buffer, Engine, Kind, Source, Tile};
 use crate::parallel;
 
 /// Words of the shared operand that are packed at a time: half of a large cache that all cores share.
@@ -128,17 +128,18 @@ fn tiles(
     earlier: Option<Earlier>,
 ) {
     let row_panels = block.rows.1.div_ceil(engine.rows);
+    let mut scratch = Scratch::default();
     let column_panels = block.columns.1.div_ceil(engine.columns);
     if share_b {
         for j in 0..column_panels {
             for i in 0..row_panels {
-                one_tile(engine, finish, block, units, (i, j), earlier);
+                one_tile(engine, finish, block, units, (i, j), earlier, &mut scratch);
             }
         }
     } else {
         for i in 0..row_panels {
             for j in 0..column_panels {
-                one_tile(engine, finish, block, units, (i, j), earlier);
+                one_tile(engine, finish, block, units, (i, j), earlier, &mut scratch);
             }
         }
     }
@@ -151,6 +152,7 @@ fn one_tile(
     units: usize,
     (i, j): (usize, usize),
     earlier: Option<Earlier>,
+    scratch: &mut Scratch,
 ) {
     let a = &block.a[i * engine.rows * units..][..engine.rows * units];
     let b = &block.b[j * engine.columns * units..][..engine.columns * units];
@@ -164,10 +166,10 @@ fn one_tile(
             let add = finish.accumulate || earlier.is_some_and(|earlier| !earlier.first);
             engine.multiply_tile(Tile { to, stride: finish.row_stride, rows, columns, add }, a, b);
         } else {
-            let mut sums = [0.0; TILE_MAX];
             let stride = engine.columns;
-            engine.multiply_tile(Tile { to: sums.as_mut_ptr(), stride, rows, columns, add: false }, a, b);
-            finish.store(engine.isa, Sums { sums: &sums, stride, first_row, first_column, rows, columns }, earlier);
+            engine.multiply_tile(Tile { to: scratch.values.as_mut_ptr(), stride, rows, columns, add: false }, a, b);
+            let shape = Shape { stride, first_row, first_column, rows, columns };
+            finish.store(engine.isa, scratch, shape, earlier);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use super::panel::TILE_MAX;
 use super::{Activation, Data, DataMut, Epilogue, MatrixMut};
 use crate::LANES;
 use crate::activation::exp;
@@ -36,11 +37,10 @@ unsafe impl Send for Finish<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Finish<'_> {}
 
-/// The sums of a tile, and where they belong.
+/// A tile of sums, and where it belongs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sums<'a> {
-    pub(super) sums: &'a [f32],
-    /// The distance between rows of `sums`.
+pub(super) struct Shape {
+    /// The distance between rows of the sums.
     pub(super) stride: usize,
     pub(super) first_row: usize,
     pub(super) first_column: usize,
@@ -111,209 +111,262 @@ impl<'a> Finish<'a> {
     /// The product lies in the data.
     pub(super) unsafe fn shifted(&self, distance: usize) -> Self {
         // SAFETY: the caller's promise.
-        let to = unsafe {
-            match self.to {
-                Place::F32(to) => Place::F32(to.add(distance)),
-                Place::Bf16(to) => Place::Bf16(to.add(distance)),
-            }
-        };
+        let to = unsafe { self.to.add(distance) };
         Self { to, ..*self }
     }
 
-    /// Stores a tile.
+    /// Stores the values of a tile, and leaves anything in `scratch`.
     ///
     /// # Safety
     /// The tile lies in the product, no other task stores it, and the processor has `isa`.
-    pub(super) unsafe fn store(&self, isa: Isa, sums: Sums<'_>, earlier: Option<Earlier>) {
+    pub(super) unsafe fn store(&self, isa: Isa, scratch: &mut Scratch, shape: Shape, earlier: Option<Earlier>) {
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn avx2(finish: &Finish<'_>, sums: Sums<'_>, earlier: Option<Earlier>) {
+        unsafe fn avx2(finish: &Finish<'_>, scratch: &mut Scratch, shape: Shape, earlier: Option<Earlier>) {
             // SAFETY: the caller's promise.
-            unsafe { store(finish, sums, earlier) }
+            unsafe { store(finish, scratch, shape, earlier) }
         }
 
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-        unsafe fn avx512(finish: &Finish<'_>, sums: Sums<'_>, earlier: Option<Earlier>) {
+        unsafe fn avx512(finish: &Finish<'_>, scratch: &mut Scratch, shape: Shape, earlier: Option<Earlier>) {
             // SAFETY: the caller's promise.
-            unsafe { store(finish, sums, earlier) }
+            unsafe { store(finish, scratch, shape, earlier) }
         }
 
         // SAFETY: the caller's promise.
         unsafe {
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 | Isa::Avx512Bf16 => avx512(self, sums, earlier),
+                Isa::Avx512 | Isa::Avx512Bf16 => avx512(self, scratch, shape, earlier),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => avx2(self, sums, earlier),
-                _ => store(self, sums, earlier),
+                Isa::Avx2 => avx2(self, scratch, shape, earlier),
+                _ => store(self, scratch, shape, earlier),
             }
         }
     }
 }
 
-/// A vector of elements.
-type Block = [f32; LANES];
+/// Values of a tile, which the steps below pass over as a whole: short loops of a row each would neither
+/// become vectors nor overlap. It is made once for many tiles.
+pub(super) struct Scratch {
+    /// The sums of the tile.
+    pub(super) values: [f32; TILE_MAX],
+    other: [f32; TILE_MAX],
+    narrow: [Bf16; TILE_MAX],
+}
 
-/// # Safety
-/// As [`Finish::store`].
-#[inline(always)]
-unsafe fn store(finish: &Finish<'_>, sums: Sums<'_>, earlier: Option<Earlier>) {
-    for r in 0..sums.rows {
-        let row = sums.first_row + r;
-        for j in (0..sums.columns).step_by(LANES) {
-            let count = (sums.columns - j).min(LANES);
-            let column = sums.first_column + j;
-            let from = &sums.sums[r * sums.stride + j..][..count];
-            // SAFETY: the caller's promise; `count` elements of the row are left. A constant count makes for
-            // code without branches.
-            unsafe {
-                if count == LANES {
-                    block(finish, from, row, column, LANES, earlier);
-                } else {
-                    block(finish, from, row, column, count, earlier);
-                }
-            }
-        }
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { values: [0.0; TILE_MAX], other: [0.0; TILE_MAX], narrow: [Bf16::default(); TILE_MAX] }
     }
 }
 
-/// Stores `count` elements of a row from `column` on.
-///
 /// # Safety
 /// As [`Finish::store`].
 #[inline(always)]
-unsafe fn block(finish: &Finish<'_>, sums: &[f32], row: usize, column: usize, count: usize, earlier: Option<Earlier>) {
-    let (at, contiguous) = (row * finish.row_stride + column, row * finish.columns + column);
-    let mut values = [0.0; LANES];
-    for (value, sum) in values.iter_mut().zip(sums) {
-        *value = finish.scale * sum;
+unsafe fn store(finish: &Finish<'_>, scratch: &mut Scratch, shape: Shape, earlier: Option<Earlier>) {
+    let Shape { stride, first_row: row, first_column: column, rows, .. } = shape;
+    let contiguous = row * finish.columns + column;
+    let Scratch { values, other, narrow } = scratch;
+    let mut side = Side { other, narrow };
+    // Whole groups of vectors; what lies behind the tile is computed and not used.
+    let values = &mut values[..(rows * stride).next_multiple_of(4 * LANES).min(TILE_MAX)];
+    for value in values.iter_mut() {
+        *value *= finish.scale;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; parts are as large as the product.
     unsafe {
         match earlier {
             Some(earlier) if !earlier.first => {
-                add(&mut values, &load_f32(earlier.sums.add(row * earlier.stride + column), count));
+                let at = row * earlier.stride + column;
+                side.load(Place::F32(earlier.sums.add(at)), earlier.stride, shape);
+                add(values, side.other);
             }
-            _ if finish.accumulate => add(&mut values, &load(finish.to, at, count)),
+            _ if finish.accumulate => {
+                side.load(finish.to.add(row * finish.row_stride + column), finish.row_stride, shape);
+                add(values, side.other);
+            }
             _ => {}
         }
         if let Some(earlier) = earlier
             && !earlier.last
         {
-            write(Place::F32(earlier.sums), row * earlier.stride + column, &values, count);
+            let at = row * earlier.stride + column;
+            side.write(Place::F32(earlier.sums.add(at)), earlier.stride, values, shape);
             return;
         }
         if let Some(bias) = finish.bias {
-            add(&mut values, &load_f32(bias[column..][..count].as_ptr(), count));
+            side.load(Place::F32(bias.as_ptr().cast_mut().add(column)), 0, shape);
+            add(values, side.other);
         }
         if let Some(before) = finish.before {
-            write(before, contiguous, &values, count);
+            side.write(before.add(contiguous), finish.columns, values, shape);
         }
-        activate(finish.activation, &mut values);
-        if let Some((activation, data)) = finish.derivative {
-            differentiate(activation, &mut values, &load_data(data, contiguous, count));
+        activate(finish.activation, values);
+        if let Some((activation, at)) = finish.derivative {
+            side.load(constant(at).add(contiguous), finish.columns, shape);
+            differentiate(activation, values, side.other);
         }
         if let Some(residual) = finish.residual {
-            add(&mut values, &load_data(residual, contiguous, count));
+            side.load(constant(residual).add(contiguous), finish.columns, shape);
+            add(values, side.other);
         }
-        write(finish.to, at, &values, count);
+        side.write(finish.to.add(row * finish.row_stride + column), finish.row_stride, values, shape);
     }
 }
 
-#[inline(always)]
-fn add(values: &mut Block, other: &Block) {
-    for (value, other) in values.iter_mut().zip(other) {
-        *value += other;
+/// A place that is only read.
+fn constant(data: Data<'_>) -> Place {
+    match data {
+        Data::F32(data) => Place::F32(data.as_ptr().cast_mut()),
+        Data::Bf16(data) => Place::Bf16(data.as_ptr().cast_mut()),
     }
 }
 
-#[inline(always)]
-unsafe fn load_f32(from: *const f32, count: usize) -> Block {
-    let mut block = [0.0; LANES];
-    // SAFETY: the caller's promise.
-    unsafe { std::ptr::copy_nonoverlapping(from, block.as_mut_ptr(), count) };
-    block
-}
-
-#[inline(always)]
-unsafe fn load_bf16(from: *const Bf16, count: usize) -> Block {
-    let (mut narrow, mut block) = ([Bf16::default(); LANES], [0.0; LANES]);
-    // SAFETY: the caller's promise.
-    unsafe { std::ptr::copy_nonoverlapping(from, narrow.as_mut_ptr(), count) };
-    for (wide, narrow) in block.iter_mut().zip(&narrow) {
-        *wide = narrow.to_f32();
-    }
-    block
-}
-
-#[inline(always)]
-unsafe fn load(from: Place, at: usize, count: usize) -> Block {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match from {
-            Place::F32(from) => load_f32(from.add(at), count),
-            Place::Bf16(from) => load_bf16(from.add(at), count),
-        }
-    }
-}
-
-#[inline(always)]
-fn load_data(from: Data<'_>, at: usize, count: usize) -> Block {
-    // SAFETY: the slices are as long as what is loaded.
-    unsafe {
-        match from {
-            Data::F32(from) => load_f32(from[at..at + count].as_ptr(), count),
-            Data::Bf16(from) => load_bf16(from[at..at + count].as_ptr(), count),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn write(to: Place, at: usize, values: &Block, count: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match to {
-            Place::F32(to) => std::ptr::copy_nonoverlapping(values.as_ptr(), to.add(at), count),
-            Place::Bf16(to) => {
-                let mut narrow = [Bf16::default(); LANES];
-                for (narrow, value) in narrow.iter_mut().zip(values) {
-                    *narrow = Bf16::from_f32(*value);
-                }
-                std::ptr::copy_nonoverlapping(narrow.as_ptr(), to.add(at), count);
+impl Place {
+    /// The place of a later element.
+    ///
+    /// # Safety
+    /// It lies in the same data.
+    #[inline(always)]
+    unsafe fn add(self, distance: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::F32(to) => Self::F32(to.add(distance)),
+                Self::Bf16(to) => Self::Bf16(to.add(distance)),
             }
         }
     }
 }
 
+/// The other tiles of a scratch.
+struct Side<'a> {
+    other: &'a mut [f32; TILE_MAX],
+    narrow: &'a mut [Bf16; TILE_MAX],
+}
+
+impl Side<'_> {
+    /// Loads a tile into `other`; its rows are `distance` elements apart.
+    ///
+    /// # Safety
+    /// The elements can be read.
+    #[inline(always)]
+    unsafe fn load(&mut self, from: Place, distance: usize, shape: Shape) {
+        for row in 0..shape.rows {
+            let at = row * shape.stride;
+            // SAFETY: the caller's promise; the tile fits.
+            unsafe {
+                match from {
+                    Place::F32(from) => copy(from.add(row * distance), &raw mut self.other[at], shape.columns),
+                    Place::Bf16(from) => copy(from.add(row * distance), &raw mut self.narrow[at], shape.columns),
+                }
+            }
+        }
+        if let Place::Bf16(_) = from {
+            for (wide, narrow) in self.other.iter_mut().zip(self.narrow.iter()) {
+                *wide = narrow.to_f32();
+            }
+        }
+    }
+
+    /// Writes a tile; the rows of what is written are `distance` elements apart.
+    ///
+    /// # Safety
+    /// The elements can be written.
+    #[inline(always)]
+    unsafe fn write(&mut self, to: Place, distance: usize, values: &[f32], shape: Shape) {
+        if let Place::Bf16(_) = to {
+            for (narrow, value) in self.narrow.iter_mut().zip(values) {
+                *narrow = Bf16::from_f32(*value);
+            }
+        }
+        for row in 0..shape.rows {
+            let at = row * shape.stride;
+            // SAFETY: the caller's promise; the tile fits.
+            unsafe {
+                match to {
+                    Place::F32(to) => copy(&raw const values[at], to.add(row * distance), shape.columns),
+                    Place::Bf16(to) => copy(&raw const self.narrow[at], to.add(row * distance), shape.columns),
+                }
+            }
+        }
+    }
+}
+
+/// Copies elements of a row. The usual counts are constants, which are copied without a call.
+///
+/// # Safety
+/// `count` elements can be read and written.
 #[inline(always)]
-fn activate(activation: Activation, values: &mut Block) {
+unsafe fn copy<T>(from: *const T, to: *mut T, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match count {
+            32 => std::ptr::copy_nonoverlapping(from, to, 32),
+            16 => std::ptr::copy_nonoverlapping(from, to, 16),
+            _ => std::ptr::copy_nonoverlapping(from, to, count),
+        }
+    }
+}
+
+#[inline(always)]
+fn add(values: &mut [f32], other: &[f32]) {
+    for (value, other) in values.iter_mut().zip(other) {
+        *value += other;
+    }
+}
+
+// Loops, and not `for_each`, whose closures may be left as calls and lose the instruction set.
+
+#[inline(always)]
+fn activate(activation: Activation, values: &mut [f32]) {
     match activation {
         Activation::None => {}
-        Activation::Relu => values.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
-        Activation::Gelu => values.iter_mut().for_each(|x| *x /= 1.0 + exp(-gelu_argument(*x))),
-        Activation::Silu => values.iter_mut().for_each(|x| *x /= 1.0 + exp(-*x)),
+        Activation::Relu => {
+            for x in values.iter_mut() {
+                *x = if *x < 0.0 { 0.0 } else { *x };
+            }
+        }
+        Activation::Gelu => {
+            for x in values.iter_mut() {
+                *x /= 1.0 + exp(-gelu_argument(*x));
+            }
+        }
+        Activation::Silu => {
+            for x in values.iter_mut() {
+                *x /= 1.0 + exp(-*x);
+            }
+        }
     }
 }
 
 /// Multiplies by the derivative of an activation at `at`.
 #[inline(always)]
-fn differentiate(activation: Activation, values: &mut Block, at: &Block) {
-    let each = values.iter_mut().zip(at);
+fn differentiate(activation: Activation, values: &mut [f32], at: &[f32]) {
     match activation {
         Activation::None => {}
-        Activation::Relu => each.for_each(|(value, x)| *value *= if *x <= 0.0 { 0.0 } else { 1.0 }),
-        Activation::Gelu => each.for_each(|(value, x)| {
-            let x = limit(*x);
-            let sigmoid = 1.0 / (1.0 + exp(-gelu_argument(x)));
-            let slope = 2.0 * FACTOR * (1.0 + 3.0 * CUBE * x * x);
-            *value *= sigmoid + x * slope * sigmoid * (1.0 - sigmoid);
-        }),
-        Activation::Silu => each.for_each(|(value, x)| {
-            let x = limit(*x);
-            let sigmoid = 1.0 / (1.0 + exp(-x));
-            *value *= sigmoid + x * sigmoid * (1.0 - sigmoid);
-        }),
+        Activation::Relu => {
+            for (value, x) in values.iter_mut().zip(at) {
+                *value *= if *x <= 0.0 { 0.0 } else { 1.0 };
+            }
+        }
+        Activation::Gelu => {
+            for (value, x) in values.iter_mut().zip(at) {
+                let x = limit(*x);
+                let sigmoid = 1.0 / (1.0 + exp(-gelu_argument(x)));
+                let slope = 2.0 * FACTOR * (1.0 + 3.0 * CUBE * x * x);
+                *value *= sigmoid + x * slope * sigmoid * (1.0 - sigmoid);
+            }
+        }
+        Activation::Silu => {
+            for (value, x) in values.iter_mut().zip(at) {
+                let x = limit(*x);
+                let sigmoid = 1.0 / (1.0 + exp(-x));
+                *value *= sigmoid + x * sigmoid * (1.0 - sigmoid);
+            }
+        }
     }
 }
 

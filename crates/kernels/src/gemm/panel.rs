@@ -256,3 +256,55 @@ impl Buffer {
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<u32>(), length) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The layout that the top of this file describes, read back unit by unit, and a tile of panels.
+    #[test]
+    fn panels_have_the_described_layout() {
+        let data: Vec<f32> = (0..40 * 37).map(|value| (value % 201) as f32 - 100.0).collect();
+        for isa in isa::available() {
+            assert!(isa::force(Some(isa)));
+            for compute in [Compute::F32, Compute::Bf16] {
+                let engine = Engine::choose(compute);
+                for (width_stride, depth_stride) in [(37, 1), (1, 40), (37, 2)] {
+                    let (width, depth) = (engine.columns + 1, 7);
+                    let source = Source { data: Data::F32(&data), offset: 3, width, depth, width_stride, depth_stride };
+                    let units = engine.units(depth);
+                    let mut packed = vec![u32::MAX; engine.columns_length(width, depth)];
+                    engine.pack_columns(&mut packed, &source);
+                    for (place, word) in packed.iter().enumerate() {
+                        let (panel, unit, lane) =
+                            (place / (engine.columns * units), place / engine.columns % units, place % engine.columns);
+                        let column = panel * engine.columns + lane;
+                        let element = |d: usize| {
+                            let exists = column < width && d < depth;
+                            if exists { data[3 + column * width_stride + d * depth_stride] } else { 0.0 }
+                        };
+                        let expected = match engine.depth {
+                            1 => element(unit).to_bits(),
+                            _ => element(2 * unit).to_bits() >> 16 | element(2 * unit + 1).to_bits() & 0xffff_0000,
+                        };
+                        assert_eq!(*word, expected, "{isa:?} {compute:?} {place}");
+                    }
+                    let rows = source.part(0, engine.rows, 0, depth);
+                    let mut left = vec![u32::MAX; engine.rows_length(engine.rows, depth)];
+                    engine.pack_rows(&mut left, &rows);
+                    let (rows, columns, stride) = (engine.rows() - 1, engine.columns() - 3, engine.columns() + 2);
+                    let mut tile = vec![1.0; rows * stride];
+                    let panel = &packed[..engine.columns * units];
+                    engine.multiply(&mut tile, stride, rows, columns, true, &left, panel);
+                    for (place, found) in tile.iter().enumerate() {
+                        let (row, column) = (place / stride, place % stride);
+                        let at = |lane: usize, d: usize| data[3 + lane * width_stride + d * depth_stride];
+                        let sum: f32 = (0..depth).map(|d| at(row, d) * at(column, d)).sum();
+                        assert_eq!(*found, if column < columns { 1.0 + sum } else { 1.0 }, "{isa:?} {compute:?}");
+                    }
+                }
+            }
+        }
+        isa::force(None);
+    }
+}
