@@ -12,8 +12,9 @@
 
 mod common;
 
-use common::everywhere;
-use kernels::optimizer::{Adam, Penalty, RmsProp, Sgd, adam, adamw, rmsprop, sgd};
+use common::{everywhere, for_any_threads, numbers};
+use kernels::optimizer::{Adam, Lion, Penalty, RmsProp, Sgd, adam, adamw, lion, rmsprop, sgd};
+use kernels::step::{Rule, Slot, clip_factor, move_average, norm_of_all, step_all};
 use proptest::prelude::*;
 
 const LENGTH: usize = 37;
@@ -113,6 +114,81 @@ proptest! {
             state.p -= f64::from(hyper.learning_rate) * state.second;
         });
     }
+}
+
+/// Every rule, with settings of its own.
+fn rules() -> [Rule; 5] {
+    let penalty = Penalty { scale: 0.5, l1: 0.0, l2: 0.01 };
+    let (learning_rate, beta1, beta2, epsilon, weight_decay) = (0.01, 0.9, 0.99, 1e-8, 0.1);
+    let adam = Adam { learning_rate, beta1, beta2, epsilon, weight_decay, step: 2, penalty };
+    [
+        Rule::Sgd(Sgd { learning_rate, momentum: 0.9, penalty }),
+        Rule::Adam(adam),
+        Rule::AdamW(adam),
+        Rule::RmsProp(RmsProp { learning_rate, alpha: 0.99, epsilon, momentum: 0.9, penalty }),
+        Rule::Lion(Lion { learning_rate, beta1, beta2, weight_decay, penalty }),
+    ]
+}
+
+#[test]
+fn a_step_of_all_is_a_step_of_each() {
+    const SIZES: [usize; 5] = [70_001, 0, 1, 32_768, 17];
+    let make = |seed: u64| SIZES.map(|size| numbers(size, seed).iter().map(|x| x.abs()).collect::<Vec<f32>>());
+    let gradients = SIZES.map(|size| numbers(size, 9));
+    let bulk = || {
+        let (mut p, mut first, mut second, mut average) = (make(1), make(2), make(3), make(4));
+        let tensors =
+            p.iter_mut().zip(&mut first).zip(second.iter_mut().zip(&mut average)).zip(&gradients).zip(rules());
+        let mut slots: Vec<Slot<'_>> = tensors
+            .map(|((((parameters, first), (second, average)), gradients), rule)| Slot {
+                parameters,
+                gradients,
+                first,
+                second: if rule.states() == 2 { second } else { &mut [] },
+                average: Some((average, 0.9)),
+                rule,
+            })
+            .collect();
+        step_all(&mut slots);
+        [p.concat(), first.concat(), second.concat(), average.concat()].concat()
+    };
+    let (mut p, mut first, mut second, mut average) = (make(1), make(2), make(3), make(4));
+    for (index, rule) in rules().iter().enumerate() {
+        let (p, g, first, second) = (&mut p[index], &gradients[index], &mut first[index], &mut second[index]);
+        match rule {
+            Rule::Sgd(hyper) => sgd(p, g, first, hyper),
+            Rule::Adam(hyper) => adam(p, g, first, second, hyper),
+            Rule::AdamW(hyper) => adamw(p, g, first, second, hyper),
+            Rule::RmsProp(hyper) => rmsprop(p, g, first, second, hyper),
+            Rule::Lion(hyper) => lion(p, g, first, hyper),
+        }
+        move_average(&mut average[index], p, 0.9);
+    }
+    assert!(bulk() == [p.concat(), first.concat(), second.concat(), average.concat()].concat());
+    for_any_threads(bulk);
+    for_any_threads(|| vec![norm_of_all(&make(1).each_ref().map(|slice| &slice[..])) as f32]);
+}
+
+#[test]
+fn clipping_by_hand() {
+    let norm = norm_of_all(&[&[3.0], &[], &[0.0, -4.0]]);
+    assert_eq!((norm, clip_factor(norm, 2.5), clip_factor(norm, 5.0)), (5.0, 0.5, 1.0));
+    assert!(clip_factor(norm_of_all(&[&[f32::NAN]]), 1.0).is_nan());
+    assert_eq!(norm_of_all(&[]), 0.0);
+    assert_eq!(clip_factor(0.0, 1.0), 1.0);
+}
+
+#[test]
+fn lion_by_hand() {
+    let hyper = Lion { learning_rate: 0.1, beta1: 0.5, beta2: 0.75, weight_decay: 0.5, penalty: Penalty::default() };
+    let (mut p, mut m) = ([1.0, 1.0, 1.0, 1.0], [0.0, 4.0, 0.0, f32::NAN]);
+    // Signs of 1, 2 − 0.5 and 0; the parameters keep 1 − 0.05.
+    lion(&mut p, &[2.0, -1.0, 0.0, 1.0], &mut m, &hyper);
+    near(p[0], 0.85);
+    near(p[1], 0.85);
+    near(p[2], 0.95);
+    assert_eq!(m[..3], [0.5, 2.75, 0.0]);
+    assert!(p[3].is_nan() && m[3].is_nan());
 }
 
 fn near(found: f32, expected: f32) {

@@ -27,23 +27,34 @@ pub struct Saved<'a> {
 /// Fills the task's part of `d_qkv_ns`.
 pub fn run(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>) {
     match task.attention.compute {
-        Compute::F32 => single(task, d_qkv, saved),
-        Compute::Bf16 => pair(task, d_qkv, saved),
+        Compute::F32 => Memory::with(&lengths::<Single>(task), |memory| single(task, d_qkv, saved, memory)),
+        Compute::Bf16 => Memory::with(&lengths::<Pair>(task), |memory| pair(task, d_qkv, saved, memory)),
     }
 }
 
 kernel! {
     /// In `f32`.
-    pub fn single(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>) {
-        group::<Single>(task, d_qkv, saved);
+    pub fn single(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>, memory: Memory<'_>) {
+        group::<Single>(task, d_qkv, saved, memory);
     }
 }
 
 kernel! {
     /// In bf16.
-    pub fn pair(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>) {
-        group::<Pair>(task, d_qkv, saved);
+    pub fn pair(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>, memory: Memory<'_>) {
+        group::<Pair>(task, d_qkv, saved, memory);
     }
+}
+
+/// The parts of the memory, in the order in which [`group`] takes them.
+#[inline(always)]
+fn lengths<F: Format>(task: &Task<'_>) -> [usize; 17] {
+    let (dim, tall) = (task.attention.dim, task.sequence.len().next_multiple_of(BLOCK));
+    let (units, deep) = (dim.div_ceil(F::VALUES), dim.next_multiple_of(WIDTH));
+    let (flat, summed, sums, strip) = (tall * units, tall / F::VALUES * deep, tall * deep, ROWS * BLOCK);
+    let packed = [flat, flat, summed, flat, summed, flat, summed];
+    let rest = [WIDTH * units, strip, BLOCK * BLOCK, sums, sums, sums, tall, tall, strip, strip];
+    std::array::from_fn(|part| if part < 7 { packed[part] } else { rest[part - 7] })
 }
 
 /// A task's tensors: `t` rows of the sequence (filled up to whole blocks), `u` units of a head, `e` its elements
@@ -77,81 +88,58 @@ struct Work<'a> {
 }
 
 #[inline(always)]
-fn group<F: Format>(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>) {
+fn group<F: Format>(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>, mut memory: Memory<'_>) {
     let attention = task.attention;
     let (stride, dim, length) = (attention.stride(), attention.dim, task.sequence.len());
     let (units, deep) = (dim.div_ceil(F::VALUES), dim.next_multiple_of(WIDTH));
-    let tall = length.next_multiple_of(BLOCK);
-    let depth = tall / F::VALUES;
-    let (flat, summed, sums) = (tall * units, depth * deep, tall * deep);
-    let strip = ROWS * BLOCK;
-    let lengths = [
-        flat,
-        flat,
-        summed,
-        flat,
-        summed,
-        flat,
-        summed,
-        WIDTH * units,
-        strip,
-        BLOCK * BLOCK,
-        sums,
-        sums,
-        sums,
-        tall,
-        tall,
-        strip,
-        strip,
-    ];
-    Memory::with(&lengths, |mut memory| {
-        let [keys_tu, values_tu, keys_be, queries_ut, queries_be, d_out_ut, d_out_be, line, rows, columns] =
-            std::array::from_fn(|part| memory.units(lengths[part]));
-        let [d_keys_te, d_values_te, d_queries_te, log_sum_exp_t, along_t, scores, d_scores] =
-            std::array::from_fn(|part| memory.floats(lengths[10 + part]));
-        let product = Product::of(attention.compute);
-        let mut work = Work {
-            keys_tu,
-            values_tu,
-            keys_be,
-            queries_ut,
-            queries_be,
-            d_out_ut,
-            d_out_be,
-            d_keys_te,
-            d_values_te,
-            d_queries_te,
-            log_sum_exp_t,
-            along_t,
-            scores,
-            d_scores,
-            rows,
-            columns,
-            product,
-            units,
-            deep,
-            depth,
-        };
-        let all = |column| task.rows(saved.qkv_ns, stride, column, 0..length);
-        let (keys, values) = (all(task.key_column()), all(task.value_column()));
-        rows_form::<F>(work.keys_tu, keys, 1.0);
-        rows_form::<F>(work.values_tu, values, 1.0);
-        summed_form::<F>(work.keys_be, keys, 1.0, depth);
-        work.d_keys_te.fill(0.0);
-        work.d_values_te.fill(0.0);
-        for head in task.group() {
-            prepare::<F>(&mut work, task, saved, head, line);
-            for key in (0..length).step_by(BLOCK) {
-                let first = if attention.causal { key } else { 0 };
-                for query in (first..length).step_by(BLOCK) {
-                    block::<F>(&mut work, task, key, query);
-                }
+    let depth = length.next_multiple_of(BLOCK) / F::VALUES;
+    let lengths = lengths::<F>(task);
+    let [keys_tu, values_tu, keys_be, queries_ut, queries_be, d_out_ut, d_out_be, line, rows, columns] =
+        std::array::from_fn(|part| memory.units(lengths[part]));
+    let [d_keys_te, d_values_te, d_queries_te, log_sum_exp_t, along_t, scores, d_scores] =
+        std::array::from_fn(|part| memory.floats(lengths[10 + part]));
+    let product = Product::of(attention.compute);
+    let mut work = Work {
+        keys_tu,
+        values_tu,
+        keys_be,
+        queries_ut,
+        queries_be,
+        d_out_ut,
+        d_out_be,
+        d_keys_te,
+        d_values_te,
+        d_queries_te,
+        log_sum_exp_t,
+        along_t,
+        scores,
+        d_scores,
+        rows,
+        columns,
+        product,
+        units,
+        deep,
+        depth,
+    };
+    let keys = task.rows(saved.qkv_ns, stride, task.key_column(), 0..length);
+    let values = task.rows(saved.qkv_ns, stride, task.value_column(), 0..length);
+    rows_form::<F>(work.keys_tu, keys, 1.0);
+    rows_form::<F>(work.values_tu, values, 1.0);
+    summed_form::<F>(work.keys_be, keys, 1.0, depth);
+    work.d_keys_te.fill(0.0);
+    work.d_values_te.fill(0.0);
+    for head in task.group() {
+        prepare::<F>(&mut work, task, saved, head, line);
+        for key in (0..length).step_by(BLOCK) {
+            let first = if attention.causal { key } else { 0 };
+            for query in (first..length).step_by(BLOCK) {
+                block::<F>(&mut work, task, key, query);
             }
-            store(task, d_qkv, work.d_queries_te, task.query_column(head), attention.scale);
         }
-        store(task, d_qkv, work.d_keys_te, task.key_column(), 1.0);
-        store(task, d_qkv, work.d_values_te, task.value_column(), 1.0);
-    });
+        store(task, d_qkv, work.d_queries_te, task.query_column(head), attention.scale);
+    }
+    store(task, d_qkv, work.d_keys_te, task.key_column(), 1.0);
+    store(task, d_qkv, work.d_values_te, task.value_column(), 1.0);
 }
 
 /// Packs a query head and the gradient of its output.

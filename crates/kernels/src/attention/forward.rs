@@ -12,26 +12,50 @@ use crate::rows::Parts;
 /// Keys whose scores are held at a time.
 const KEYS: usize = 512;
 
-/// Fills the task's part of `out_nhd` and of `log_sum_exp_hn`; `count` is the number of all rows.
-pub fn run(task: &Task<'_>, out: &Parts<'_, f32>, log_sum_exp: &Parts<'_, f32>, qkv_ns: &[f32], count: usize) {
+/// Where results go, and what they are computed from; `count` is the number of all rows.
+pub struct Tensors<'a> {
+    pub out_nhd: Parts<'a, f32>,
+    pub log_sum_exp_hn: Parts<'a, f32>,
+    pub qkv_ns: &'a [f32],
+    pub count: usize,
+}
+
+/// Fills the task's part of `out_nhd` and of `log_sum_exp_hn`.
+pub fn run(task: &Task<'_>, tensors: &Tensors<'_>) {
+    // The memory is found out here: a closure inside a kernel would lose its instruction set.
     match task.attention.compute {
-        Compute::F32 => single(task, out, log_sum_exp, qkv_ns, count),
-        Compute::Bf16 => pair(task, out, log_sum_exp, qkv_ns, count),
+        Compute::F32 => Memory::with(&lengths::<Single>(task), |memory| single(task, tensors, memory)),
+        Compute::Bf16 => Memory::with(&lengths::<Pair>(task), |memory| pair(task, tensors, memory)),
     }
 }
 
 kernel! {
     /// In `f32`.
-    pub fn single(task: &Task<'_>, out: &Parts<'_, f32>, sums: &Parts<'_, f32>, qkv_ns: &[f32], count: usize) {
-        group::<Single>(task, out, sums, qkv_ns, count);
+    pub fn single(task: &Task<'_>, tensors: &Tensors<'_>, memory: Memory<'_>) {
+        group::<Single>(task, tensors, memory);
     }
 }
 
 kernel! {
     /// In bf16.
-    pub fn pair(task: &Task<'_>, out: &Parts<'_, f32>, sums: &Parts<'_, f32>, qkv_ns: &[f32], count: usize) {
-        group::<Pair>(task, out, sums, qkv_ns, count);
+    pub fn pair(task: &Task<'_>, tensors: &Tensors<'_>, memory: Memory<'_>) {
+        group::<Pair>(task, tensors, memory);
     }
+}
+
+/// The keys that the task's queries see.
+#[inline(always)]
+fn seen(task: &Task<'_>) -> usize {
+    if task.attention.causal { task.queries.end } else { task.sequence.len() }
+}
+
+/// The parts of the memory: keys, values, a panel, queries, weights; scores, sums.
+#[inline(always)]
+fn lengths<F: Format>(task: &Task<'_>) -> [usize; 7] {
+    let (dim, wide) = (task.attention.dim, seen(task).next_multiple_of(WIDTH));
+    let (units, deep, strip) = (dim.div_ceil(F::VALUES), dim.next_multiple_of(WIDTH), ROWS * wide.min(KEYS));
+    let queries = task.queries.len().next_multiple_of(ROWS);
+    [wide * units, wide / F::VALUES * deep, WIDTH * units, queries * units, strip, strip, ROWS * deep]
 }
 
 /// Packed keys and values, and room for 8 rows.
@@ -48,51 +72,39 @@ struct Work<'a> {
 }
 
 #[inline(always)]
-fn group<F: Format>(task: &Task<'_>, out: &Parts<'_, f32>, log_sum_exp: &Parts<'_, f32>, qkv_ns: &[f32], count: usize) {
+fn group<F: Format>(task: &Task<'_>, tensors: &Tensors<'_>, mut memory: Memory<'_>) {
     let attention = task.attention;
-    let (stride, dim) = (attention.stride(), attention.dim);
-    let seen = if attention.causal { task.queries.end } else { task.sequence.len() };
-    let units = dim.div_ceil(F::VALUES);
-    let (wide, deep) = (seen.next_multiple_of(WIDTH), dim.next_multiple_of(WIDTH));
-    let (depth, block) = (wide / F::VALUES, wide.min(KEYS));
-    let queries = task.queries.len().next_multiple_of(ROWS);
-    let lengths = [wide * units, depth * deep, WIDTH * units, queries * units, ROWS * block, ROWS * block, ROWS * deep];
-    Memory::with(&lengths, |mut memory| {
-        let [keys, values, line, query] = [0, 1, 2, 3].map(|part| memory.units(lengths[part]));
-        let seen_rows = |column| task.rows(qkv_ns, stride, column, 0..seen);
-        transposed_form::<F>(keys, seen_rows(task.key_column()), 1.0, line);
-        summed_form::<F>(values, seen_rows(task.value_column()), 1.0, depth);
-        let mut work = Work {
-            keys,
-            values,
-            depth,
-            seen,
-            scores: memory.floats(lengths[4]),
-            weights: memory.units(lengths[5]),
-            out: memory.floats(lengths[6]),
-            product: Product::of(attention.compute),
-        };
-        for head in task.group() {
-            let rows = task.rows(qkv_ns, stride, task.query_column(head), task.queries.clone());
-            rows_form::<F>(query, rows, attention.scale);
-            for row in (0..task.queries.len()).step_by(ROWS) {
-                let totals = strip::<F>(&mut work, &query[row * units..], task, row);
-                for (r, (largest, total)) in totals.into_iter().enumerate().take(task.queries.len() - row) {
-                    let place = task.sequence.start + task.queries.start + row + r;
-                    let begin = (place * attention.heads + head) * dim;
-                    // SAFETY: only this task has these rows of this head.
-                    let (out, sums) = unsafe {
-                        (out.take(begin..begin + dim), log_sum_exp.take(head * count + place..head * count + place + 1))
-                    };
-                    let factor = 1.0 / total;
-                    for (out, value) in out.iter_mut().zip(&work.out[r * deep..]) {
-                        *out = factor * value;
-                    }
-                    sums[0] = largest + total.ln();
+    let (stride, dim, seen) = (attention.stride(), attention.dim, seen(task));
+    let (units, deep) = (dim.div_ceil(F::VALUES), dim.next_multiple_of(WIDTH));
+    let depth = seen.next_multiple_of(WIDTH) / F::VALUES;
+    let lengths = lengths::<F>(task);
+    let [keys, values, line, query, weights] = [0, 1, 2, 3, 4].map(|part| memory.units(lengths[part]));
+    let (keys_in, values_in) = (task.key_column(), task.value_column());
+    transposed_form::<F>(keys, task.rows(tensors.qkv_ns, stride, keys_in, 0..seen), 1.0, line);
+    summed_form::<F>(values, task.rows(tensors.qkv_ns, stride, values_in, 0..seen), 1.0, depth);
+    let (scores, out) = (memory.floats(lengths[5]), memory.floats(lengths[6]));
+    let product = Product::of(attention.compute);
+    let mut work = Work { keys, values, depth, seen, scores, weights, out, product };
+    for head in task.group() {
+        let rows = task.rows(tensors.qkv_ns, stride, task.query_column(head), task.queries.clone());
+        rows_form::<F>(query, rows, attention.scale);
+        for row in (0..task.queries.len()).step_by(ROWS) {
+            let totals = strip::<F>(&mut work, &query[row * units..], task, row);
+            let place = task.sequence.start + task.queries.start + row;
+            for (r, (largest, total)) in totals.into_iter().enumerate().take(task.queries.len() - row) {
+                let begin = ((place + r) * attention.heads + head) * dim;
+                let sums = head * tensors.count + place + r;
+                // SAFETY: only this task has these rows of this head.
+                let (out, sums) =
+                    unsafe { (tensors.out_nhd.take(begin..begin + dim), tensors.log_sum_exp_hn.take(sums..sums + 1)) };
+                let factor = 1.0 / total;
+                for (out, value) in out.iter_mut().zip(&work.out[r * deep..]) {
+                    *out = factor * value;
                 }
+                sums[0] = largest + total.ln();
             }
         }
-    });
+    }
 }
 
 /// Eight query rows against all keys: leaves the unscaled result in `work.out`, and gives the maximum and the
@@ -123,7 +135,9 @@ fn strip<F: Format>(work: &mut Work<'_>, query: &[u32], task: &Task<'_>, row: us
             let scores = &mut work.scores[r * columns..(r + 1) * columns];
             let keep = soften(&mut scores[..visible], total);
             if begin > 0 && keep != 1.0 {
-                work.out[r * deep..(r + 1) * deep].iter_mut().for_each(|out| *out *= keep);
+                for out in &mut work.out[r * deep..(r + 1) * deep] {
+                    *out *= keep;
+                }
             }
             along::<F>(&mut work.weights[r * depth..(r + 1) * depth], &scores[..visible], 1.0);
         }

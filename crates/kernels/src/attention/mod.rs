@@ -115,11 +115,11 @@ impl Attention<'_> {
                 }
             }
         }
-        let (out, log_sum_exp) = (Parts::new(out_nhd), Parts::new(log_sum_exp_hn));
+        let (out_nhd, log_sum_exp_hn) = (Parts::new(out_nhd), Parts::new(log_sum_exp_hn));
+        let tensors = forward::Tensors { out_nhd, log_sum_exp_hn, qkv_ns, count };
         // The last tasks of a sequence see the most keys and come first.
         parallel::run(tasks.len(), |index| {
-            let task = &tasks[tasks.len() - 1 - index];
-            forward::run(task, &out, &log_sum_exp, qkv_ns, count);
+            forward::run(&tasks[tasks.len() - 1 - index], &tensors);
         });
     }
 
@@ -154,10 +154,8 @@ impl Attention<'_> {
         // Long ones first, so that no thread begins one when the others are done.
         tasks.sort_by_key(|task| std::cmp::Reverse(task.sequence.len()));
         let d_qkv = Parts::new(d_qkv_ns);
-        parallel::run(tasks.len(), |index| {
-            let saved = backward::Saved { d_out_nhd, out_nhd, log_sum_exp_hn, qkv_ns, count };
-            backward::run(&tasks[index], &d_qkv, &saved);
-        });
+        let saved = backward::Saved { d_out_nhd, out_nhd, log_sum_exp_hn, qkv_ns, count };
+        parallel::run(tasks.len(), |index| backward::run(&tasks[index], &d_qkv, &saved));
     }
 
     /// The number of rows.
