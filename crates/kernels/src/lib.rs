@@ -15,10 +15,13 @@
 
 pub mod activation;
 pub mod bf16;
+pub mod convolution;
 pub mod isa;
 pub mod linear;
 pub mod optimizer;
 pub mod parallel;
+pub mod pooling;
+pub mod recurrent;
 pub mod vector;
 
 pub use activation::{log_sum_exp, relu, rms_norm, rotary, sigmoid, silu, softmax, swiglu};
