@@ -16,6 +16,10 @@ pub enum Isa {
     Avx2 = 2,
     /// AVX-512 F, BW, DQ and VL: 16 lanes.
     Avx512 = 3,
+    /// AVX-512 with the dot products of bf16 pairs (BF16) and of bytes (VNNI).
+    Avx512Bf16 = 4,
+    /// NEON, which every 64-bit Arm processor has: 4 lanes.
+    Neon = 5,
 }
 
 /// 0: not looked up yet.
@@ -26,6 +30,8 @@ static CURRENT: AtomicU8 = AtomicU8::new(0);
 #[inline]
 pub fn current() -> Isa {
     match CURRENT.load(Ordering::Relaxed) {
+        5 => Isa::Neon,
+        4 => Isa::Avx512Bf16,
         3 => Isa::Avx512,
         2 => Isa::Avx2,
         1 => Isa::Portable,
@@ -43,27 +49,40 @@ pub fn best() -> Isa {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl");
-        if avx2 && avx512 {
-            return Isa::Avx512;
-        }
-        if avx2 {
-            return Isa::Avx2;
+        let pairs = is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vnni");
+        match (avx2, avx512, pairs) {
+            (true, true, true) => Isa::Avx512Bf16,
+            (true, true, false) => Isa::Avx512,
+            (true, false, _) => Isa::Avx2,
+            (false, ..) => Isa::Portable,
         }
     }
-    Isa::Portable
+    #[cfg(target_arch = "aarch64")]
+    {
+        Isa::Neon
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        Isa::Portable
+    }
 }
 
 /// Every instruction set of this processor, the plainest first.
 #[must_use]
 pub fn available() -> Vec<Isa> {
-    [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= best()).collect()
+    let known: &[Isa] = if cfg!(target_arch = "aarch64") {
+        &[Isa::Portable, Isa::Neon]
+    } else {
+        &[Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16]
+    };
+    known.iter().copied().filter(|isa| *isa <= best()).collect()
 }
 
 /// Makes every kernel of the process use `isa`, or the best one it has: for tests and benchmarks.
 /// What the processor does not have is refused, and nothing changes.
 pub fn force(isa: Option<Isa>) -> bool {
     let wanted = isa.unwrap_or_else(best);
-    let possible = wanted <= best();
+    let possible = available().contains(&wanted);
     if possible {
         CURRENT.store(wanted as u8, Ordering::Relaxed);
     }
@@ -100,7 +119,7 @@ macro_rules! kernel {
             match $crate::isa::current() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `current` names only what this processor has.
-                $crate::isa::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::isa::Isa::Avx512 | $crate::isa::Isa::Avx512Bf16 => unsafe { avx512($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `current` names only what this processor has.
                 $crate::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },

@@ -16,6 +16,7 @@
 pub mod activation;
 pub mod bf16;
 pub mod convolution;
+pub mod gemm;
 pub mod isa;
 pub mod linear;
 pub mod optimizer;
