@@ -19,7 +19,11 @@
 mod bias;
 mod columns;
 mod depthwise;
+#[cfg(target_arch = "x86_64")]
+mod direct;
 mod layout;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use std::cell::Cell;
 
@@ -207,6 +211,11 @@ pub fn forward(
         let (y, x) = (MatrixMut::new(y_nhwc, pixels, channels_out), Matrix::new(x_nhwc, pixels, channels_in));
         return gemm(compute, y, x, Matrix::new(w_ohwi, channels_out, channels_in).transposed(), epilogue);
     }
+    #[cfg(target_arch = "x86_64")]
+    if direct::fits(shape) && matches!(activation, Activation::None | Activation::Relu) {
+        let finish = direct::Finish { bias, relu: activation == Activation::Relu, rectified: None };
+        return direct::forward(shape, compute, y_nhwc, x_nhwc, &|o, k| w_ohwi[o * depth + k], finish);
+    }
     let per_group = channels_out / shape.groups;
     parallel::chunks(y_nhwc, shape.piece() * channels_out, |piece, y| {
         let count = y.len() / channels_out.max(1);
@@ -247,6 +256,17 @@ pub fn backward_input(
     let (per_image, image_len) = (height * width, shape.image_len());
     if dx_nhwc.is_empty() {
         return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(turned) = direct::turned(shape) {
+        let ([channels_in, _], places) = (shape.channels, shape.kernel[0] * shape.kernel[1]);
+        // Kernel place (i, j) is now the one from the end.
+        let weight_at = |c: usize, k: usize| {
+            let (place, o) = (k / channels_out, k % channels_out);
+            w_ohwi[(o * places + places - 1 - place) * channels_in + c]
+        };
+        let finish = direct::Finish { bias: None, relu: false, rectified };
+        return direct::forward(&turned, compute, dx_nhwc, dy_nhwc, &weight_at, finish);
     }
     // One task per image, because what neighbouring pixels saw overlaps.
     parallel::chunks(dx_nhwc, image_len, |image, dx| {
@@ -312,6 +332,10 @@ pub fn backward_weight(shape: &Convolution, compute: Compute, dw_ohwi: &mut [f32
         let (dy, x) = (Matrix::new(dy_nhwc, pixels, channels_out), Matrix::new(x_nhwc, pixels, channels_in));
         let dw = MatrixMut::new(dw_ohwi, channels_out, channels_in);
         return gemm(compute, dw, dy.transposed(), x, Epilogue::default());
+    }
+    #[cfg(target_arch = "x86_64")]
+    if direct::fits(shape) {
+        return direct::backward_weight(shape, compute, dw_ohwi, dy_nhwc, x_nhwc);
     }
     let per_group = channels_out / shape.groups;
     let pieces = pixels.div_ceil(shape.piece());

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::{Convolution, Place};
+use super::Convolution;
 use crate::bf16::Bf16;
 use crate::isa::kernel;
 
@@ -12,11 +12,27 @@ use crate::isa::kernel;
 pub(super) struct Scratch {
     floats: Vec<f32>,
     halves: Vec<Bf16>,
+    units: Vec<u32>,
 }
 
 impl Scratch {
     pub(super) fn floats(&mut self, length: usize) -> &mut [f32] {
         grown(&mut self.floats, length)
+    }
+
+    /// Memory for each kind of number.
+    pub(super) fn all(&mut self, floats: usize, halves: usize, units: usize) -> (&mut [f32], &mut [Bf16], &mut [u32]) {
+        (grown(&mut self.floats, floats), grown(&mut self.halves, halves), grown(&mut self.units, units))
+    }
+
+    /// The memory for floats, set aside until [`Scratch::keep`] gives it back.
+    pub(super) fn floats_apart(&mut self) -> Self {
+        Self { floats: std::mem::take(&mut self.floats), ..Self::default() }
+    }
+
+    /// Takes back what was set aside.
+    pub(super) fn keep(&mut self, apart: Self) {
+        self.floats = apart.floats;
     }
 
     /// Two slices of bf16.
