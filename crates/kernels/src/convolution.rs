@@ -20,10 +20,10 @@ mod bias;
 mod columns;
 mod depthwise;
 #[cfg(target_arch = "x86_64")]
-mod direct;
+pub(crate) mod direct;
 mod layout;
 #[cfg(target_arch = "x86_64")]
-mod tiles;
+pub(crate) mod tiles;
 
 use std::cell::Cell;
 

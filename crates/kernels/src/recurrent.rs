@@ -15,6 +15,7 @@
 mod gates;
 pub mod gru;
 pub mod lstm;
+mod product;
 
 use crate::gemm::{Compute, Epilogue, Matrix, MatrixMut, gemm};
 use crate::parallel::{self, Shared};
@@ -155,13 +156,6 @@ impl Recurrent<'_> {
         let gates = MatrixMut::new(gates_tbg, self.vectors(), bias.len());
         let (x, w) = (Matrix::new(x_tbi, self.vectors(), self.input), Matrix::new(weight_gi, bias.len(), self.input));
         gemm(self.compute, gates, x, w.transposed(), Epilogue { bias: Some(bias), ..Epilogue::default() });
-    }
-
-    /// `sums_bg = h·weightᵀ (+ sums_bg) (+ bias)` for some sequences at one step.
-    fn hidden_product(&self, sums_bg: &mut [f32], h_bh: &[f32], weight_gh: &[f32], epilogue: Epilogue<'_>) {
-        let (count, units) = (h_bh.len() / self.hidden, weight_gh.len() / self.hidden);
-        let (sums, h) = (MatrixMut::new(sums_bg, count, units), Matrix::new(h_bh, count, self.hidden));
-        gemm(self.compute, sums, h, Matrix::new(weight_gh, units, self.hidden).transposed(), epilogue);
     }
 
     /// `dw_gh = Σ dgates_tbgᵀ · h` over all steps, where `h` is the state before the step: `first_bh` and then the

@@ -21,17 +21,17 @@ const TASK: usize = 1 << 21;
 /// Pixels that a weight gradient runs over at a time: what they hold of 64 channels stays in the first cache.
 const PIXELS: usize = 96;
 /// Channels of a block.
-const BLOCK: usize = VECTORS * WIDTH;
+pub(crate) const BLOCK: usize = VECTORS * WIDTH;
 
 /// How a direct convolution computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Units {
+pub(crate) enum Units {
     Single,
     Pairs,
 }
 
 /// What each output channel multiplies number `k` of what a pixel sees with.
-pub(super) type WeightAt<'a> = dyn Fn(usize, usize) -> f32 + Sync + 'a;
+pub(crate) type WeightAt<'a> = dyn Fn(usize, usize) -> f32 + Sync + 'a;
 
 /// What becomes of a sum before it is stored.
 #[derive(Debug, Clone, Copy)]
@@ -66,12 +66,14 @@ pub(super) fn turned(shape: &Convolution) -> Option<Convolution> {
 }
 
 impl Units {
-    fn new(compute: Compute, even: bool) -> Self {
+    /// Pairs, if they are wanted, come out even, and the processor multiplies them.
+    pub(crate) fn new(compute: Compute, even: bool) -> Self {
         let pairs = compute == Compute::Bf16 && isa::current() == Isa::Avx512Bf16 && even;
         if pairs { Self::Pairs } else { Self::Single }
     }
 
-    fn numbers(self) -> usize {
+    /// Numbers in a unit.
+    pub(crate) fn numbers(self) -> usize {
         if self == Self::Single { 1 } else { 2 }
     }
 }
@@ -114,7 +116,7 @@ pub(super) fn forward(
     let ([_, width], [_, channels]) = (shape.output(), shape.channels);
     let (runs, length) = runs(shape);
     let units = Units::new(compute, length.is_multiple_of(2));
-    let packed = pack(shape, units, weight_at);
+    let packed = pack(units, shape.depth(), channels, weight_at);
     let mut bias = vec![0.0; channels.next_multiple_of(WIDTH)];
     bias[..channels].copy_from_slice(finish.bias.unwrap_or(&vec![0.0; channels]));
     let (tasks, part) = parts(shape, (TASK / (width * shape.depth() * channels).max(1)).max(1));
@@ -143,6 +145,7 @@ pub(super) fn forward(
                             bias: bias[first..].as_ptr(),
                             to: y.get().wrapping_add(place),
                             stride: channels,
+                            accumulate: false,
                             relu: finish.relu,
                             rectified: finish.rectified.map_or(std::ptr::null(), |x| x[place..].as_ptr()),
                             channels: count,
@@ -162,10 +165,10 @@ pub(super) fn forward(
     });
 }
 
-/// The weights as tiles read them: blocks of up to 64 output channels, `[what a pixel sees, 16 · vectors]` each.
-fn pack(shape: &Convolution, units: Units, weight_at: &WeightAt<'_>) -> Vec<u32> {
+/// Weights as tiles read them: blocks of up to 64 output channels, `[what a pixel sees, 16 · vectors]` each.
+pub(crate) fn pack(units: Units, depth: usize, channels: usize, weight_at: &WeightAt<'_>) -> Vec<u32> {
     const ROWS: usize = 64;
-    let ([_, channels], rows) = (shape.channels, shape.depth() / units.numbers());
+    let rows = depth / units.numbers();
     let mut packed = vec![0; rows * channels.next_multiple_of(WIDTH)];
     for (block, to) in packed.chunks_mut(rows * BLOCK).enumerate() {
         let (first, lanes) = (block * BLOCK, to.len() / rows);

@@ -9,17 +9,17 @@
 use std::arch::x86_64::*;
 
 /// Lanes of a vector.
-pub(super) const WIDTH: usize = 16;
+pub(crate) const WIDTH: usize = 16;
 /// Vectors of output channels in a block.
-pub(super) const VECTORS: usize = 4;
+pub(crate) const VECTORS: usize = 4;
 
 /// The most rows of a tile of so many vectors: 24 or fewer sums in registers.
-pub(super) fn rows_max(vectors: usize) -> usize {
+pub(crate) fn rows_max(vectors: usize) -> usize {
     [12, 12, 12, 8, 6][vectors]
 }
 
 /// Cuts `count` rows into tiles of nearly the same size: the first and the number of each.
-pub(super) fn rows(count: usize, vectors: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(crate) fn rows(count: usize, vectors: usize) -> impl Iterator<Item = (usize, usize)> {
     let tiles = count.div_ceil(rows_max(vectors)).max(1);
     (0..tiles).map(move |tile| {
         let begin = tile * count / tiles;
@@ -29,47 +29,49 @@ pub(super) fn rows(count: usize, vectors: usize) -> impl Iterator<Item = (usize,
 
 /// Some pixels of a row, and where their sums go.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(crate) struct Seen<'a> {
     /// What the first pixel sees first.
-    pub(super) x: *const u8,
+    pub(crate) x: *const u8,
     /// Bytes between what neighbouring pixels see.
-    pub(super) step: usize,
+    pub(crate) step: usize,
     /// Bytes to each run of what a pixel sees.
-    pub(super) runs: &'a [usize],
+    pub(crate) runs: &'a [usize],
     /// Units of a run.
-    pub(super) units: usize,
+    pub(crate) units: usize,
     /// `[runs, units, 16 · vectors]`.
-    pub(super) w: *const u32,
+    pub(crate) w: *const u32,
     /// `[16 · vectors]`.
-    pub(super) bias: *const f32,
-    pub(super) to: *mut f32,
+    pub(crate) bias: *const f32,
+    pub(crate) to: *mut f32,
     /// Numbers between pixels of `to`.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
+    /// Adds what `to` holds.
+    pub(crate) accumulate: bool,
     /// Sums below 0 become 0.
-    pub(super) relu: bool,
+    pub(crate) relu: bool,
     /// As `to`: sums become 0 where this is not above 0. May be null.
-    pub(super) rectified: *const f32,
+    pub(crate) rectified: *const f32,
     /// The channels that exist.
-    pub(super) channels: usize,
+    pub(crate) channels: usize,
 }
 
 /// Neighbours of what pixels see, and where their gradients go.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Gradient {
-    pub(super) x: *const u32,
+pub(crate) struct Gradient {
+    pub(crate) x: *const u32,
     /// Units between (pairs of) pixels and between rows of `x`.
-    pub(super) x_steps: [usize; 2],
-    pub(super) dy: *const u32,
+    pub(crate) x_steps: [usize; 2],
+    pub(crate) dy: *const u32,
     /// Units between (pairs of) pixels and between rows of `dy`.
-    pub(super) dy_steps: [usize; 2],
+    pub(crate) dy_steps: [usize; 2],
     /// Rows, and (pairs of) pixels in a row.
-    pub(super) counts: [usize; 2],
+    pub(crate) counts: [usize; 2],
     /// `[rows, …]`, added to.
-    pub(super) to: *mut f32,
+    pub(crate) to: *mut f32,
     /// Numbers between rows of `to`.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
     /// The channels that exist.
-    pub(super) channels: usize,
+    pub(crate) channels: usize,
 }
 
 /// How units are multiplied and summed.
@@ -144,6 +146,9 @@ unsafe fn seen<S: Step, const R: usize, const V: usize>(at: Seen<'_>) {
             for v in 0..V {
                 let (mask, place) = (lanes(at.channels.saturating_sub(WIDTH * v)), r * at.stride + WIDTH * v);
                 let mut sum = sums[r][v];
+                if at.accumulate {
+                    sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, at.to.add(place)));
+                }
                 if at.relu {
                     // The second operand goes through where one is not a number.
                     sum = _mm512_max_ps(zero, sum);
@@ -215,7 +220,7 @@ macro_rules! tile {
     ($name:ident, $tile:ident, $at:ty, $step:ty, $features:literal) => {
         /// # Safety
         /// As the tile; there are 1 to [`rows_max`] rows and 1 to [`VECTORS`] vectors.
-        pub(super) unsafe fn $name(rows: usize, vectors: usize, at: $at) {
+        pub(crate) unsafe fn $name(rows: usize, vectors: usize, at: $at) {
             #[target_feature(enable = $features)]
             unsafe fn sized<const R: usize, const V: usize>(at: $at) {
                 // SAFETY: the caller's promise.

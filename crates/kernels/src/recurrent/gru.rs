@@ -7,8 +7,9 @@
 //!
 //! with the gates in the order `r z n`.
 
+use super::product::Product;
 use super::{Gradients, Inputs, Recurrent, Steps, gates, last_state, resized};
-use crate::gemm::{Epilogue, Matrix, MatrixMut, gemm};
+use crate::gemm::Matrix;
 
 const GATES: usize = 3;
 
@@ -44,8 +45,10 @@ pub fn forward(
     let outputs = Steps::new(y_tbh, batch, hidden);
     let zeros = vec![0.0; batch * hidden];
     let first = first_state(layer, inputs, &zeros);
+    let w = Matrix::new(weights.hidden_gh, units, hidden).transposed();
+    let product = Product::new(layer.compute, w);
     layer.each_block(|begin, count| {
-        let mut sums = vec![0.0; count * units];
+        let (mut sums, mut halves) = (vec![0.0; count * units], Vec::new());
         for turn in 0..layer.time {
             let t = layer.step(turn);
             // SAFETY: each sequence has one task, and the slices of this step and of the one before differ.
@@ -56,8 +59,7 @@ pub fn forward(
                 Some(t) => unsafe { outputs.at(t, begin, count) },
                 None => &first[begin * hidden..(begin + count) * hidden],
             };
-            let epilogue = Epilogue { bias: Some(weights.hidden_bias_g), ..Epilogue::default() };
-            layer.hidden_product(&mut sums, h_before, weights.hidden_gh, epilogue);
+            product.take(&mut sums, (h_before, hidden), count, Some(weights.hidden_bias_g), &mut halves);
             for b in 0..count {
                 let (own, wide) = (b * hidden..(b + 1) * hidden, b * units..(b + 1) * units);
                 if layer.has(t, begin + b) {
@@ -125,7 +127,11 @@ fn through_time(
     let zeros = vec![0.0; batch * hidden];
     let first = first_state(layer, inputs, &zeros);
     let (upper, lower) = inputs.weights.hidden_gh.split_at(2 * hidden * hidden);
+    // Those of r and z lie together, that of n by itself.
+    let both = Product::new(layer.compute, Matrix::new(upper, 2 * hidden, hidden));
+    let new = Product::new(layer.compute, Matrix::new(lower, hidden, hidden));
     layer.each_block(|begin, count| {
+        let mut halves = Vec::new();
         // SAFETY: each sequence has one task.
         let dh = unsafe { all_dh.at(0, begin, count) };
         for turn in (0..layer.time).rev() {
@@ -146,18 +152,8 @@ fn through_time(
                 }
             }
             if turn > 0 || wants_first {
-                let accumulate = || Epilogue { accumulate: true, ..Epilogue::default() };
-                let both = Matrix::strided(&*gates, count, 2 * hidden, units, 1);
-                let w = Matrix::new(upper, 2 * hidden, hidden);
-                gemm(layer.compute, MatrixMut::new(&mut *dh, count, hidden), both, w, accumulate());
-                let w = Matrix::new(lower, hidden, hidden);
-                gemm(
-                    layer.compute,
-                    MatrixMut::new(&mut *dh, count, hidden),
-                    Matrix::new(&*kept, count, hidden),
-                    w,
-                    accumulate(),
-                );
+                both.take(dh, (gates, units), count, None, &mut halves);
+                new.take(dh, (kept, hidden), count, None, &mut halves);
             }
         }
     });

@@ -8,8 +8,9 @@
 //!
 //! with the gates in the order `i f g o`.
 
+use super::product::Product;
 use super::{Gradients, Inputs, Recurrent, Steps, gates, last_state, resized};
-use crate::gemm::{Epilogue, Matrix, MatrixMut, gemm};
+use crate::gemm::Matrix;
 
 const GATES: usize = 4;
 
@@ -52,7 +53,10 @@ pub fn forward(
     let outputs = Steps::new(y_tbh, batch, hidden);
     let zeros = vec![0.0; batch * hidden];
     let (first_h, first_c) = first_states(layer, inputs, &zeros);
+    let w = Matrix::new(weights.hidden_gh, units, hidden).transposed();
+    let product = Product::new(layer.compute, w);
     layer.each_block(|begin, count| {
+        let mut halves = Vec::new();
         let block = begin * hidden..(begin + count) * hidden;
         for turn in 0..layer.time {
             let t = layer.step(turn);
@@ -65,8 +69,7 @@ pub fn forward(
                 None => (&first_c[block.clone()], &first_h[block.clone()]),
             };
             if turn > 0 || inputs.first.is_some() {
-                let epilogue = Epilogue { accumulate: true, ..Epilogue::default() };
-                layer.hidden_product(gates, h_before, weights.hidden_gh, epilogue);
+                product.take(gates, (h_before, hidden), count, None, &mut halves);
             }
             for b in 0..count {
                 let own = b * hidden..(b + 1) * hidden;
@@ -133,7 +136,9 @@ fn through_time(
     let (batch, hidden, units) = (layer.batch, layer.hidden, GATES * layer.hidden);
     let (gates, cells_tbh) = (Steps::new(&mut tape.gates_tbg, batch, units), &tape.cells_tbh);
     let (all_dh, all_dc) = (Steps::new(dh_bh, batch, hidden), Steps::new(dc_bh, batch, hidden));
+    let product = Product::new(layer.compute, Matrix::new(inputs.weights.hidden_gh, units, hidden));
     layer.each_block(|begin, count| {
+        let mut halves = Vec::new();
         // SAFETY: each sequence has one task.
         let (dh, dc) = unsafe { (all_dh.at(0, begin, count), all_dc.at(0, begin, count)) };
         let mut whole = vec![0.0; hidden];
@@ -158,9 +163,7 @@ fn through_time(
                 }
             }
             if turn > 0 || wants_first {
-                let (dh, gates) = (MatrixMut::new(&mut *dh, count, hidden), Matrix::new(&*gates, count, units));
-                let w = Matrix::new(inputs.weights.hidden_gh, units, hidden);
-                gemm(layer.compute, dh, gates, w, Epilogue { accumulate: true, ..Epilogue::default() });
+                product.take(dh, (gates, units), count, None, &mut halves);
             }
         }
     });
