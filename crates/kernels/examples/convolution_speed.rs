@@ -1,5 +1,5 @@
 //! The time of the convolutions, pools and recurrent layers of a training step: `cargo run --release --example
-//! convolution_speed [threads]`. Each line is the least time of many runs.
+//! convolution_speed [threads [word]]`; a line is measured if it contains the word. Each line is the least time of many runs.
 //!
 //! The network is 28×28×1 → 3×3×32 → ReLU → 3×3×64 → ReLU → 2×2 max pool → 128 → ReLU → 10 at a batch of 128;
 //! the recurrent layers have a batch of 64, 100 steps, 64 features and 256 units.
@@ -45,7 +45,12 @@ fn best(mut work: impl FnMut()) -> f64 {
     least
 }
 
-fn report(name: &str, seconds: f64, operations: usize) {
+/// Measures `work` and prints its line.
+fn report(name: &str, operations: usize, work: impl FnMut()) {
+    if std::env::args().nth(2).is_some_and(|word| !name.contains(&word)) {
+        return;
+    }
+    let seconds = best(work);
     let rate = operations as f64 / seconds / 1e9;
     println!("  {name:40} {:8.3} ms {rate:7.0} GFLOP/s", seconds * 1e3);
 }
@@ -65,13 +70,14 @@ fn layer(name: &str, shape: &Convolution, compute: Compute) {
     let bias = numbers(shape.channels[1]);
     let (mut y, mut dx, mut dw, mut db) = (dy.clone(), x.clone(), w.clone(), bias.clone());
     let operations = 2 * shape.output_len() / shape.channels[1] * shape.weight_len();
-    let forward = best(|| convolution::forward(shape, compute, &mut y, &x, &w, Some(&bias), Activation::Relu));
-    report(&format!("{name} forward"), forward, operations);
-    let by_input = best(|| convolution::backward_input(shape, compute, &mut dx, &dy, &w, None));
-    report(&format!("{name} by input"), by_input, operations);
-    let by_weight = best(|| convolution::backward_weight(shape, compute, &mut dw, &dy, &x));
-    report(&format!("{name} by weight"), by_weight, operations);
-    report(&format!("{name} by bias"), best(|| convolution::backward_bias(&mut db, &dy)), dy.len());
+    report(&format!("{name} forward"), operations, || {
+        convolution::forward(shape, compute, &mut y, &x, &w, Some(&bias), Activation::Relu)
+    });
+    report(&format!("{name} by input"), operations, || {
+        convolution::backward_input(shape, compute, &mut dx, &dy, &w, None)
+    });
+    report(&format!("{name} by weight"), operations, || convolution::backward_weight(shape, compute, &mut dw, &dy, &x));
+    report(&format!("{name} by bias"), dy.len(), || convolution::backward_bias(&mut db, &dy));
 }
 
 fn pools() {
@@ -79,11 +85,10 @@ fn pools() {
     let shape = Pooling::new(BATCH, [24, 24], 64, [2, 2]);
     let (x, dy) = (numbers(shape.input_len()), numbers(shape.output_len()));
     let (mut y, mut places, mut dx) = (dy.clone(), vec![0; dy.len()], x.clone());
-    report("max forward", best(|| pooling::max_forward(&shape, &mut y, &mut places, &x)), x.len());
-    let backward = best(|| pooling::max_backward(&shape, &mut dx, &dy, &places, Some(&y)));
-    report("max backward, rectified", backward, x.len());
-    report("average forward", best(|| pooling::average_forward(&shape, true, &mut y, &x)), x.len());
-    report("average backward", best(|| pooling::average_backward(&shape, true, &mut dx, &dy)), x.len());
+    report("max forward", x.len(), || pooling::max_forward(&shape, &mut y, &mut places, &x));
+    report("max backward, rectified", x.len(), || pooling::max_backward(&shape, &mut dx, &dy, &places, Some(&y)));
+    report("average forward", x.len(), || pooling::average_forward(&shape, true, &mut y, &x));
+    report("average backward", x.len(), || pooling::average_backward(&shape, true, &mut dx, &dy));
 }
 
 /// A training step of the whole network, without the loss itself: its gradient is given.
@@ -118,7 +123,9 @@ fn network(first: &Convolution, second: &Convolution, compute: Compute) {
         let epilogue = Epilogue { derivative, ..Epilogue::default() };
         gemm(compute, MatrixMut::new(dx, BATCH, from), dy_bo, Matrix::new(w, to, from), epilogue);
     };
-    let seconds = best(|| {
+    let convolutions = 2 * first.output_len() * 9 + 3 * second.output_len() * 9 * 32;
+    let operations = 2 * (convolutions + 3 * BATCH * wide * dense);
+    report("the network's training step", operations, || {
         convolution::forward(first, compute, &mut y1, &x, &weights[0], Some(&biases[0]), Activation::Relu);
         convolution::forward(second, compute, &mut y2, &y1, &weights[1], Some(&biases[1]), Activation::Relu);
         pooling::max_forward(&pool, &mut y3, &mut places, &y2);
@@ -136,8 +143,6 @@ fn network(first: &Convolution, second: &Convolution, compute: Compute) {
             parallel::chunks(w, 1 << 16, |piece, w| kernels::axpy(w, -1e-6, &dw[piece << 16..][..w.len()]));
         }
     });
-    let convolutions = 2 * first.output_len() * 9 + 3 * second.output_len() * 9 * 32;
-    report("the network's training step", seconds, 2 * (convolutions + 3 * BATCH * wide * dense));
 }
 
 fn recurrent(compute: Compute) {
@@ -173,7 +178,7 @@ fn recurrent(compute: Compute) {
                 }
             }
         };
-        report(&format!("{name} forward"), best(|| run(false)), operations);
-        report(&format!("{name} forward and backward"), best(|| run(true)), 3 * operations);
+        report(&format!("{name} forward"), operations, || run(false));
+        report(&format!("{name} forward and backward"), 3 * operations, || run(true));
     }
 }

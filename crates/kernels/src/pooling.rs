@@ -4,7 +4,6 @@
 //! dimension is that over images of height 1 ([`Pooling::one_dimensional`]). Forward passes are cut into rows
 //! of the output, backward passes into images.
 
-use crate::LANES;
 use crate::isa::kernel;
 use crate::parallel;
 
@@ -222,25 +221,23 @@ pub fn global_average_backward(dx_nhwc: &mut [f32], dy_nc: &[f32], channels: usi
     });
 }
 
-/// The largest of some channels so far, and where it was.
+/// The largest of the channels so far, and where it was.
 struct Largest<'a> {
     x_hwc: &'a [f32],
-    channels: usize,
-    first: usize,
-    count: usize,
-    values: [f32; LANES],
-    places: [u32; LANES],
+    values: &'a mut [f32],
+    places: &'a mut [u16],
 }
 
 impl Visit for Largest<'_> {
     #[inline(always)]
     fn visit(&mut self, pixel: usize, place: usize) {
-        let x = &self.x_hwc[pixel * self.channels + self.first..][..self.count];
-        for ((value, at), x) in self.values.iter_mut().zip(&mut self.places).zip(x) {
+        let channels = self.values.len();
+        let x = &self.x_hwc[pixel * channels..][..channels];
+        for ((value, at), x) in self.values.iter_mut().zip(self.places.iter_mut()).zip(x) {
             // Not below or equal: larger, or one of both is not a number. The first that is none stays.
             let larger = !(*x <= *value) & (*value == *value);
             *value = if larger { *x } else { *value };
-            *at = if larger { place as u32 } else { *at };
+            *at = if larger { place as u16 } else { *at };
         }
     }
 }
@@ -250,27 +247,12 @@ kernel! {
     pub fn max_row(shape: &Pooling, y_wc: &mut [f32], places_wc: &mut [u16], x_hwc: &[f32], row: usize) {
         let channels = shape.channels;
         let all = y_wc.chunks_exact_mut(channels).zip(places_wc.chunks_exact_mut(channels));
-        for (column, (y, places)) in all.enumerate() {
-            let (top, _, above) = shape.window(0, row);
-            let (left, _, before) = shape.window(1, column);
-            let (pixel, place) = (top * shape.input[1] + left, above * shape.kernel[1] + before);
-            for first in (0..channels).step_by(LANES) {
-                let count = LANES.min(channels - first);
-                let (mut values, places_begin) = ([0.0; LANES], [place as u32; LANES]);
-                values[..count].copy_from_slice(&x_hwc[pixel * channels + first..][..count]);
-                let mut largest = Largest { x_hwc, channels, first, count, values, places: places_begin };
-                if count == LANES {
-                    // The same with a length that is known.
-                    largest.count = LANES;
-                    shape.each(row, column, &mut largest);
-                } else {
-                    shape.each(row, column, &mut largest);
-                }
-                y[first..first + count].copy_from_slice(&largest.values[..count]);
-                for (to, from) in places[first..first + count].iter_mut().zip(&largest.places) {
-                    *to = *from as u16;
-                }
-            }
+        for (column, (values, places)) in all.enumerate() {
+            // It begins with the first pixel of the window, at its place.
+            let ((top, _, above), (left, _, before)) = (shape.window(0, row), shape.window(1, column));
+            values.copy_from_slice(&x_hwc[(top * shape.input[1] + left) * channels..][..channels]);
+            places.fill((above * shape.kernel[1] + before) as u16);
+            shape.each(row, column, &mut Largest { x_hwc, values, places });
         }
     }
 }

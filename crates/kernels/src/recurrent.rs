@@ -4,8 +4,9 @@
 //! (hidden unit) and g (gate unit: all units of the first gate, of the second, …). Gates lie in PyTorch's order
 //! and weights are `[gate units, inputs]`, so that PyTorch's parameters fit as they are.
 //!
-//! The products with the input are one matrix product for the whole sequence, and so are all weight gradients at
-//! the end; only the products with the last state go step by step. Sequences of a batch do not see each other,
+//! The products of a GRU with its input are one matrix product for the whole sequence, and so are all gradients of
+//! weights and inputs at the end. Only products with the last state go step by step; those of an LSTM take the
+//! input along, because both are summed up alike and the sums are then used while they are in the cache. Sequences of a batch do not see each other,
 //! so a task takes some sequences through all steps, and threads never wait for each other within a sequence.
 //!
 //! A sequence that is shorter than the others keeps its state from its length on: its outputs there are its last

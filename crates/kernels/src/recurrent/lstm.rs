@@ -45,18 +45,22 @@ pub fn forward(
     let gates_tbg = resized(&mut tape.gates_tbg, layer.vectors() * units);
     let cells_tbh = resized(&mut tape.cells_tbh, layer.vectors() * hidden);
     let weights = inputs.weights;
-    // Both biases come with the product for the whole sequence.
     let bias: Vec<f32> = weights.input_bias_g.iter().zip(weights.hidden_bias_g).map(|(a, b)| a + b).collect();
-    layer.input_product(gates_tbg, inputs.x_tbi, weights.input_gi, &bias);
+    // One product for input and state: their weights side by side.
+    let (input, depth) = (layer.input, layer.input + hidden);
+    let mut both_gk = vec![0.0; units * depth];
+    for (gate, both) in both_gk.chunks_exact_mut(depth).enumerate() {
+        both[..input].copy_from_slice(&weights.input_gi[gate * input..][..input]);
+        both[input..].copy_from_slice(&weights.hidden_gh[gate * hidden..][..hidden]);
+    }
+    let product = Product::new(layer.compute, Matrix::new(&both_gk[..], units, depth).transposed());
 
     let (gates, cells) = (Steps::new(gates_tbg, batch, units), Steps::new(cells_tbh, batch, hidden));
     let outputs = Steps::new(y_tbh, batch, hidden);
     let zeros = vec![0.0; batch * hidden];
     let (first_h, first_c) = first_states(layer, inputs, &zeros);
-    let w = Matrix::new(weights.hidden_gh, units, hidden).transposed();
-    let product = Product::new(layer.compute, w);
     layer.each_block(|begin, count| {
-        let mut halves = Vec::new();
+        let (mut halves, mut both_bk) = (Vec::new(), vec![0.0; count * depth]);
         let block = begin * hidden..(begin + count) * hidden;
         for turn in 0..layer.time {
             let t = layer.step(turn);
@@ -68,9 +72,12 @@ pub fn forward(
                 Some(t) => unsafe { (cells.at(t, begin, count), outputs.at(t, begin, count)) },
                 None => (&first_c[block.clone()], &first_h[block.clone()]),
             };
-            if turn > 0 || inputs.first.is_some() {
-                product.take(gates, (h_before, hidden), count, None, &mut halves);
+            let x = &inputs.x_tbi[(t * batch + begin) * input..][..count * input];
+            for (b, both) in both_bk.chunks_exact_mut(depth).enumerate() {
+                both[..input].copy_from_slice(&x[b * input..][..input]);
+                both[input..].copy_from_slice(&h_before[b * hidden..][..hidden]);
             }
+            product.take(gates, (&both_bk, depth), count, Some(&bias), &mut halves);
             for b in 0..count {
                 let own = b * hidden..(b + 1) * hidden;
                 if layer.has(t, begin + b) {
