@@ -234,8 +234,7 @@ impl Visit for Largest<'_> {
         let channels = self.values.len();
         let x = &self.x_hwc[pixel * channels..][..channels];
         for ((value, at), x) in self.values.iter_mut().zip(self.places.iter_mut()).zip(x) {
-            // Not below or equal: larger, or one of both is not a number. The first that is none stays.
-            let larger = !(*x <= *value) & (*value == *value);
+            let larger = (*x > *value) | (x.is_nan() & !value.is_nan());
             *value = if larger { *x } else { *value };
             *at = if larger { place as u16 } else { *at };
         }

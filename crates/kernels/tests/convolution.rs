@@ -12,7 +12,7 @@
 #[path = "common/every.rs"]
 mod every;
 
-use every::{all_close, every, numbers, some_differences, wide};
+use every::{all_close, every, numbers, sines, six, some_differences, wide};
 use kernels::convolution::{self, Convolution};
 use kernels::gemm::{Activation, Compute};
 use proptest::prelude::*;
@@ -219,4 +219,53 @@ fn what_is_not_a_number_spreads() {
 #[should_panic(expected = "a kernel over 5 of 4 pixels")]
 fn a_kernel_larger_than_the_image_is_our_mistake() {
     let _ = Convolution { dilation: [2; 2], ..Convolution::new(1, [4, 4], [1, 1], [3, 3]) }.output();
+}
+
+/// PyTorch 2.15.0, `tests/torch_constants.py`.
+#[test]
+fn pytorch_has_the_same_numbers() {
+    const EXPECTED: [f64; 22] = [
+        1.77773023,
+        1.43984962,
+        0.706290364,
+        1.9212358,
+        1.34781396,
+        0.408253133, // y
+        0.912222981,
+        -0.537782192,
+        1.0974623,
+        -0.546144724,
+        -0.435528845,
+        -1.71141303, // dx
+        0.0286022983,
+        -0.0235877391,
+        -0.00970956683,
+        0.0384301879,
+        -0.0368797258,
+        0.107122637, // dw
+        -0.0659988821,
+        0.198848113,
+        0.445932418,
+        0.653183043, // dbias
+    ];
+    let shape = Convolution {
+        stride: [2, 1],
+        padding: [1, 2],
+        dilation: [1, 2],
+        ..Convolution::new(2, [5, 6], [3, 4], [3, 2])
+    };
+    let (x, w) = (sines(shape.input_len(), 0.7), sines(shape.weight_len(), 1.3));
+    let (bias, dy) = (sines(4, 2.0), sines(shape.output_len(), 0.3));
+    every(
+        || {
+            let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
+            let (mut dw, mut dbias) = (vec![0.0; w.len()], vec![0.0; 4]);
+            convolution::forward(&shape, Compute::F32, &mut y, &x, &w, Some(&bias), Activation::None);
+            convolution::backward_input(&shape, Compute::F32, &mut dx, &dy, &w, None);
+            convolution::backward_weight(&shape, Compute::F32, &mut dw, &dy, &x);
+            convolution::backward_bias(&mut dbias, &dy);
+            [six(&y), six(&dx), six(&dw), dbias].concat()
+        },
+        |found| all_close(found, &EXPECTED, 2e-6, "PyTorch"),
+    );
 }

@@ -12,7 +12,7 @@
 #[path = "common/every.rs"]
 mod every;
 
-use every::{all_close, every, numbers, some_differences, wide};
+use every::{all_close, every, numbers, sines, six, some_differences, wide};
 use kernels::gemm::Compute;
 use kernels::recurrent::{Gradients, Inputs, Recurrent, Weights, WeightsMut, gru, lstm};
 use proptest::prelude::*;
@@ -131,10 +131,13 @@ fn reference(case: &Case, all: &[f64]) -> Vec<f64> {
 
 /// Outputs and last states, then the gradients of all inputs, from the kernels.
 fn everything(case: &Case, compute: Compute, all: &[f32]) -> Vec<f32> {
+    with_gradients(case, compute, all, &case.gradients())
+}
+
+fn with_gradients(case: &Case, compute: Compute, all: &[f32], gradients: &[f32]) -> Vec<f32> {
     let (layer, state) = (case.layer(compute), case.batch * case.hidden);
     let parts = cut(all, &case.sizes());
     let weights = Weights { input_gi: parts[1], hidden_gh: parts[2], input_bias_g: parts[3], hidden_bias_g: parts[4] };
-    let gradients = case.gradients();
     let outputs = case.time * state;
     let (dy, dh, dc) = (&gradients[..outputs], &gradients[outputs..outputs + state], &gradients[outputs + state..]);
     let (mut y, mut h, mut c) = (vec![f32::NAN; outputs], vec![f32::NAN; state], vec![0.0; state]);
@@ -277,4 +280,44 @@ fn an_input_that_does_not_fit_is_our_mistake() {
     let weights = Weights { input_gi: &[], hidden_gh: &[], input_bias_g: &[], hidden_bias_g: &[] };
     let inputs = Inputs { x_tbi: &[0.0; 3], weights, first: None };
     gru::forward(&layer, &mut [0.0; 4], &mut [0.0; 2], &mut gru::Tape::default(), &inputs);
+}
+
+/// PyTorch 2.15.0, `tests/torch_constants.py`: y, dx, and the gradients of the four parameters.
+#[rustfmt::skip]
+const LSTM: [f64; 36] = [
+    0.364150465, -0.161513358, -0.242972225, 0.208347678, 0.050600715, -0.155011252,
+    0.228849754, -0.141373828, 0.215754449, 0.0383800268, -0.209666848, -0.00416056486,
+    -0.0919838771, -0.00617053173, -0.0987545103, -0.00739108678, 0.130024225, -0.0460648499,
+    -0.0373508222, -0.0245490838, 0.0659931898, 0.0099183172, -0.0194794219, -0.0419653356,
+    -0.0691389665, -0.0598609075, -0.131504446, 0.0778128356, 0.0594086796, 0.0222013071,
+    -0.0691389665, -0.0598609075, -0.131504446, 0.0778128356, 0.0594086796, 0.0222013071,
+];
+#[rustfmt::skip]
+const GRU: [f64; 36] = [
+    0.447301179, -0.614336908, 0.0879451036, 0.106171682, 0.225204363, -0.592116356,
+    -0.572122276, 0.428361744, -0.167257577, 0.991478801, -1.52550793, 0.112837926,
+    -0.494611472, 0.0148643916, 0.505647659, -0.0212219357, -0.635141551, 0.0891064852,
+    0.586373925, -0.000660155434, -0.0714874566, -0.131405145, -0.308643252, -0.0143281482,
+    -0.651264131, -0.0185055286, 0.0197783746, 0.275806725, 0.853938878, -0.826552749,
+    -0.651264191, -0.0185055267, 0.0197783709, 0.275806725, 0.853938818, -0.660537124,
+];
+
+#[test]
+fn pytorch_has_the_same_numbers() {
+    for (kind, expected) in [(Kind::Lstm, LSTM), (Kind::Gru, GRU)] {
+        let case =
+            Case { kind, time: 4, batch: 3, input: 2, hidden: 5, reverse: false, lengths: None, starts: true, seed: 0 };
+        let (sizes, scales) = (case.sizes(), [1.7, 0.7, 1.1, 0.5, 0.9, 0.4, 0.6]);
+        let all: Vec<f32> = sizes.iter().zip(scales).flat_map(|(size, scale)| sines(*size, scale)).collect();
+        let outputs = 4 * 3 * 5;
+        let gradients = [sines(outputs, 0.3), vec![0.0; 2 * 3 * 5]].concat();
+        every(
+            || {
+                let found = with_gradients(&case, Compute::F32, &all, &gradients);
+                let parts = cut(&found, &[outputs, 15, 15, sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]]);
+                [0, 3, 4, 5, 6, 7].map(|part| six(parts[part])).concat()
+            },
+            |found| all_close(found, &expected, 1e-6, "PyTorch"),
+        );
+    }
 }

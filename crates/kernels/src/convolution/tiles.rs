@@ -6,6 +6,8 @@
 //!
 //! A *unit* is 32 bits: one `f32`, or a pair of bf16 of which the products are summed at once.
 
+#![allow(clippy::needless_range_loop, reason = "registers are chosen by number")]
+
 use std::arch::x86_64::*;
 
 /// Lanes of a vector.

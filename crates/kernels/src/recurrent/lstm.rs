@@ -36,12 +36,12 @@ pub type StatesMut<'a> = (&'a mut [f32], &'a mut [f32]);
 pub fn forward(
     layer: &Recurrent<'_>,
     y_tbh: &mut [f32],
-    last: StatesMut<'_>,
+    (last_h, last_c): StatesMut<'_>,
     tape: &mut Tape,
     inputs: &Inputs<'_, States<'_>>,
 ) {
     let (batch, hidden, units) = (layer.batch, layer.hidden, GATES * layer.hidden);
-    layer.check(GATES, inputs, y_tbh.len(), &[last.0.len(), last.1.len()]);
+    layer.check(GATES, inputs, y_tbh.len(), &[last_h.len(), last_c.len()]);
     let gates_tbg = resized(&mut tape.gates_tbg, layer.vectors() * units);
     let cells_tbh = resized(&mut tape.cells_tbh, layer.vectors() * hidden);
     let weights = inputs.weights;
@@ -90,8 +90,8 @@ pub fn forward(
             }
         }
     });
-    last_state(layer, last.0, y_tbh, first_h);
-    last_state(layer, last.1, &tape.cells_tbh, first_c);
+    last_state(layer, last_h, y_tbh, first_h);
+    last_state(layer, last_c, &tape.cells_tbh, first_c);
 }
 
 /// The gradients, from those of the outputs `dy_tbh` (`[time, batch, hidden]`) and of the last states (0, if there

@@ -72,3 +72,13 @@ pub fn all_close(found: &[f32], expected: &[f64], parts: f64, what: &str) {
         assert!(fine, "{what}: {found} instead of {expected} at {place} of scale {scale}");
     }
 }
+
+/// The numbers of `tests/torch_constants.py`: sines of the places.
+pub fn sines(count: usize, scale: f64) -> Vec<f32> {
+    (0..count).map(|place| (place as f64 * scale).sin() as f32).collect()
+}
+
+/// Six numbers of a tensor, as that script prints them.
+pub fn six(values: &[f32]) -> Vec<f32> {
+    values.iter().step_by((values.len() / 6).max(1)).take(6).copied().collect()
+}
