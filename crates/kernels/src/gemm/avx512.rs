@@ -16,6 +16,10 @@ const COLUMNS: usize = 32;
 /// Panels that are packed side by side when neighbours in memory lie in different panels.
 const SIDE_BY_SIDE: usize = 8;
 
+/// How many rows ahead of those that are packed memory is asked for: rows are too far apart for the
+/// processor to guess the next one.
+const AHEAD: usize = 12;
+
 /// bf16 pairs.
 pub(super) static PAIRS: Engine = Engine {
     isa: Isa::Avx512Bf16,
@@ -368,6 +372,9 @@ unsafe fn pack_across<U: Units, const WIDTH: usize>(to: &mut [u32], from: *const
                     // SAFETY: `count` elements of the source from `place` on; the store keeps to its panel.
                     unsafe {
                         let from = from.wrapping_add(unit * U::DEPTH * stride + place);
+                        for row in 0..U::DEPTH {
+                            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add((AHEAD + row) * stride).cast());
+                        }
                         let units_16 = U::across(from, stride, depth, count);
                         let to = to.add((panel * units + unit) * WIDTH + part);
                         _mm512_mask_storeu_epi32(to.cast(), lanes(WIDTH - part), units_16);
@@ -399,6 +406,9 @@ unsafe fn pack_along<U: Units, const WIDTH: usize>(to: &mut [u32], from: *const 
                             let row = (place + lane) * source.width_stride + first * U::DEPTH * source.depth_stride;
                             let row = from.wrapping_add(row);
                             rows[lane] = if source.depth_stride == 1 {
+                                let ahead = row.wrapping_add(8 * 16);
+                                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(16).cast());
                                 U::along(row, depth)
                             } else {
                                 gather::<U>(row, source.depth_stride, depth)

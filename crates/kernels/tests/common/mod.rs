@@ -36,6 +36,16 @@ pub fn everywhere(work: impl Fn() -> Vec<f32>) -> Vec<f32> {
     first.unwrap()
 }
 
+/// Runs `work` once on every instruction set of this machine.
+pub fn each_isa(work: impl Fn(isa::Isa)) {
+    let _alone = FORCED.lock().unwrap_or_else(PoisonError::into_inner);
+    for isa in isa::available() {
+        assert!(isa::force(Some(isa)));
+        work(isa);
+    }
+    isa::force(None);
+}
+
 /// The bits of each value, with one pattern for all that is not a number.
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| if value.is_nan() { f32::NAN.to_bits() } else { value.to_bits() }).collect()
