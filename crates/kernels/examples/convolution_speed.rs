@@ -167,7 +167,7 @@ fn recurrent(compute: Compute) {
                 lstm::forward(&layer, &mut y, (&mut h, &mut c), &mut lstm_tape, &inputs);
                 let into = Gradients { x_tbi: Some(&mut dx), weights: into, first: None };
                 if backward {
-                    lstm::backward(&layer, into, &mut lstm_tape, &inputs, &y, &dy, None);
+                    lstm::backward(&layer, into, &mut lstm_tape, &inputs, &dy, None);
                 }
             } else {
                 let inputs = Inputs { x_tbi: &x, weights, first: None };

@@ -195,21 +195,20 @@ impl Recurrent<'_> {
         }
     }
 
-    /// The gradients of the input product: `dw_gi = dgatesᵀ·x`, `dbias = Σ dgates`, and `dx = dgates·w`.
-    fn input_gradients(
-        &self,
-        dgates_tbg: &[f32],
-        x_tbi: &[f32],
-        weight_gi: &[f32],
-        (dw_gi, dbias_g, dx_tbi): (&mut [f32], &mut [f32], Option<&mut [f32]>),
-    ) {
-        let (rows, units) = (self.vectors(), dbias_g.len());
-        let dgates = Matrix::new(dgates_tbg, rows, units);
-        let x = Matrix::new(x_tbi, rows, self.input);
-        gemm(self.compute, MatrixMut::new(dw_gi, units, self.input), dgates.transposed(), x, Epilogue::default());
+    /// `dw_gk = dgates_tbgᵀ·x_tbk` for what was multiplied with the weights.
+    fn weights(&self, dw_gk: &mut [f32], dgates_tbg: &[f32], x_tbk: &[f32], units: usize) {
+        let (rows, depth) = (self.vectors(), dw_gk.len() / units);
+        let dgates = Matrix::new(dgates_tbg, rows, units).transposed();
+        let (dw, x) = (MatrixMut::new(dw_gk, units, depth), Matrix::new(x_tbk, rows, depth));
+        gemm(self.compute, dw, dgates, x, Epilogue::default());
+    }
+
+    /// `dbias = Σ dgates`, and `dx = dgates·w` if wanted.
+    fn input_gradients(&self, dgates_tbg: &[f32], weight_gi: &[f32], dbias_g: &mut [f32], dx_tbi: Option<&mut [f32]>) {
         crate::convolution::backward_bias(dbias_g, dgates_tbg);
         if let Some(dx) = dx_tbi {
-            let w = Matrix::new(weight_gi, units, self.input);
+            let (rows, units) = (self.vectors(), dbias_g.len());
+            let (dgates, w) = (Matrix::new(dgates_tbg, rows, units), Matrix::new(weight_gi, units, self.input));
             gemm(self.compute, MatrixMut::new(dx, rows, self.input), dgates, w, Epilogue::default());
         }
     }

@@ -102,8 +102,8 @@ pub fn backward(
     let (upper, lower) = weights.hidden_gh.split_at_mut(both * hidden);
     layer.hidden_weights(upper, &tape.gates_tbg, (0, both, units), y_tbh, first);
     layer.hidden_weights(lower, &tape.hidden_tbh, (0, hidden, hidden), y_tbh, first);
-    let others = (weights.input_gi, &mut *weights.input_bias_g, into.x_tbi);
-    layer.input_gradients(&tape.gates_tbg, inputs.x_tbi, inputs.weights.input_gi, others);
+    layer.weights(weights.input_gi, &tape.gates_tbg, inputs.x_tbi, units);
+    layer.input_gradients(&tape.gates_tbg, inputs.weights.input_gi, weights.input_bias_g, into.x_tbi);
     weights.hidden_bias_g[..both].copy_from_slice(&weights.input_bias_g[..both]);
     crate::convolution::backward_bias(&mut weights.hidden_bias_g[both..], &tape.hidden_tbh);
     if let Some(to) = into.first {

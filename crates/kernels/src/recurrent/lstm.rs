@@ -21,6 +21,8 @@ pub struct Tape {
     gates_tbg: Vec<f32>,
     /// `[time, batch, hidden]`.
     cells_tbh: Vec<f32>,
+    /// Input and state before, next to each other: `[time, batch, input + hidden]`.
+    both_tbk: Vec<f32>,
 }
 
 /// The states `h` and `c` before the first step or after the last, `[batch, hidden]` each.
@@ -44,6 +46,7 @@ pub fn forward(
     layer.check(GATES, inputs, y_tbh.len(), &[last_h.len(), last_c.len()]);
     let gates_tbg = resized(&mut tape.gates_tbg, layer.vectors() * units);
     let cells_tbh = resized(&mut tape.cells_tbh, layer.vectors() * hidden);
+    let both_tbk = resized(&mut tape.both_tbk, layer.vectors() * (layer.input + hidden));
     let weights = inputs.weights;
     let bias: Vec<f32> = weights.input_bias_g.iter().zip(weights.hidden_bias_g).map(|(a, b)| a + b).collect();
     // One product for input and state: their weights side by side.
@@ -56,11 +59,11 @@ pub fn forward(
     let product = Product::new(layer.compute, Matrix::new(&both_gk[..], units, depth).transposed());
 
     let (gates, cells) = (Steps::new(gates_tbg, batch, units), Steps::new(cells_tbh, batch, hidden));
-    let outputs = Steps::new(y_tbh, batch, hidden);
+    let (outputs, both) = (Steps::new(y_tbh, batch, hidden), Steps::new(both_tbk, batch, depth));
     let zeros = vec![0.0; batch * hidden];
     let (first_h, first_c) = first_states(layer, inputs, &zeros);
     layer.each_block(|begin, count| {
-        let (mut halves, mut both_bk) = (Vec::new(), vec![0.0; count * depth]);
+        let mut halves = Vec::new();
         let block = begin * hidden..(begin + count) * hidden;
         for turn in 0..layer.time {
             let t = layer.step(turn);
@@ -73,11 +76,13 @@ pub fn forward(
                 None => (&first_c[block.clone()], &first_h[block.clone()]),
             };
             let x = &inputs.x_tbi[(t * batch + begin) * input..][..count * input];
+            // SAFETY: as above.
+            let both_bk = unsafe { both.at(t, begin, count) };
             for (b, both) in both_bk.chunks_exact_mut(depth).enumerate() {
                 both[..input].copy_from_slice(&x[b * input..][..input]);
                 both[input..].copy_from_slice(&h_before[b * hidden..][..hidden]);
             }
-            product.take(gates, (&both_bk, depth), count, Some(&bias), &mut halves);
+            product.take(gates, (both_bk, depth), count, Some(&bias), &mut halves);
             for b in 0..count {
                 let own = b * hidden..(b + 1) * hidden;
                 if layer.has(t, begin + b) {
@@ -95,7 +100,7 @@ pub fn forward(
 }
 
 /// The gradients, from those of the outputs `dy_tbh` (`[time, batch, hidden]`) and of the last states (0, if there
-/// are none). `tape`, `inputs` and `y_tbh` are those of [`forward`]. The tape is spent: gates become gradients.
+/// are none). `tape` and `inputs` are those of [`forward`]. The tape is spent: gates become gradients.
 ///
 /// # Panics
 /// When the slices do not fit the shape.
@@ -104,12 +109,10 @@ pub fn backward(
     into: Gradients<'_, StatesMut<'_>>,
     tape: &mut Tape,
     inputs: &Inputs<'_, States<'_>>,
-    y_tbh: &[f32],
     dy_tbh: &[f32],
     dlast: Option<States<'_>>,
 ) {
     let (batch, hidden, units) = (layer.batch, layer.hidden, GATES * layer.hidden);
-    layer.check(GATES, inputs, y_tbh.len(), &[]);
     layer.check(GATES, inputs, dy_tbh.len(), &dlast.map_or([batch * hidden; 2], |(h, c)| [h.len(), c.len()]));
     into.check(inputs);
     assert_eq!(tape.gates_tbg.len(), layer.vectors() * units, "the tape of another layer");
@@ -120,10 +123,14 @@ pub fn backward(
     through_time(layer, tape, inputs, (dy_tbh, first_c), (&mut dh, &mut dc), wants_first);
 
     let (weights, gates_tbg) = (into.weights, &tape.gates_tbg);
-    let first_h = inputs.first.map(|first| first.0);
-    layer.hidden_weights(weights.hidden_gh, gates_tbg, (0, units, units), y_tbh, first_h);
-    let others = (weights.input_gi, &mut *weights.input_bias_g, into.x_tbi);
-    layer.input_gradients(gates_tbg, inputs.x_tbi, inputs.weights.input_gi, others);
+    let (input, depth) = (layer.input, layer.input + hidden);
+    let mut dboth_gk = vec![0.0; units * depth];
+    layer.weights(&mut dboth_gk, gates_tbg, &tape.both_tbk, units);
+    for (gate, both) in dboth_gk.chunks_exact(depth).enumerate() {
+        weights.input_gi[gate * input..][..input].copy_from_slice(&both[..input]);
+        weights.hidden_gh[gate * hidden..][..hidden].copy_from_slice(&both[input..]);
+    }
+    layer.input_gradients(gates_tbg, inputs.weights.input_gi, weights.input_bias_g, into.x_tbi);
     weights.hidden_bias_g.copy_from_slice(weights.input_bias_g);
     if let Some((to_h, to_c)) = into.first {
         to_h.copy_from_slice(&dh);
