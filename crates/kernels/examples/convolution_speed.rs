@@ -71,10 +71,10 @@ fn layer(name: &str, shape: &Convolution, compute: Compute) {
     let (mut y, mut dx, mut dw, mut db) = (dy.clone(), x.clone(), w.clone(), bias.clone());
     let operations = 2 * shape.output_len() / shape.channels[1] * shape.weight_len();
     report(&format!("{name} forward"), operations, || {
-        convolution::forward(shape, compute, &mut y, &x, &w, Some(&bias), Activation::Relu)
+        convolution::forward(shape, compute, &mut y, &x, &w, Some(&bias), Activation::Relu);
     });
     report(&format!("{name} by input"), operations, || {
-        convolution::backward_input(shape, compute, &mut dx, &dy, &w, None)
+        convolution::backward_input(shape, compute, &mut dx, &dy, &w, None);
     });
     report(&format!("{name} by weight"), operations, || convolution::backward_weight(shape, compute, &mut dw, &dy, &x));
     report(&format!("{name} by bias"), dy.len(), || convolution::backward_bias(&mut db, &dy));

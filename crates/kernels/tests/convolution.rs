@@ -138,8 +138,10 @@ fn shapes_of_networks_are_their_formula() {
     let depthwise = Convolution { padding: [1; 2], groups: 35, ..Convolution::new(2, [4, 5], [35, 35], [3, 3]) };
     let multiplied = Convolution { groups: 4, ..Convolution::new(1, [4, 3], [4, 8], [3, 2]) };
     let line = Convolution { stride: [1, 2], padding: [0, 2], ..Convolution::one_dimensional(2, 19, [5, 6], 5) };
+    let blocks = Convolution { padding: [0, 1], ..Convolution::new(1, [4, 5], [6, 70], [2, 3]) };
+    let narrow = Convolution { padding: [1; 2], ..Convolution::new(1, [3, 27], [70, 5], [3, 3]) };
     let point = Convolution::new(2, [3, 4], [18, 7], [1, 1]);
-    for shape in [wide, strided, depthwise, multiplied, line, point] {
+    for shape in [wide, strided, depthwise, multiplied, line, blocks, narrow, point] {
         check(&shape, 7);
     }
 }

@@ -12,6 +12,7 @@ use crate::isa::kernel;
 pub(super) struct Scratch {
     floats: Vec<f32>,
     halves: Vec<Bf16>,
+    #[cfg(target_arch = "x86_64")]
     units: Vec<u32>,
 }
 
@@ -21,16 +22,19 @@ impl Scratch {
     }
 
     /// Memory for each kind of number.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn all(&mut self, floats: usize, halves: usize, units: usize) -> (&mut [f32], &mut [Bf16], &mut [u32]) {
         (grown(&mut self.floats, floats), grown(&mut self.halves, halves), grown(&mut self.units, units))
     }
 
     /// The memory for floats, set aside until [`Scratch::keep`] gives it back.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn floats_apart(&mut self) -> Self {
         Self { floats: std::mem::take(&mut self.floats), ..Self::default() }
     }
 
     /// Takes back what was set aside.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn keep(&mut self, apart: Self) {
         self.floats = apart.floats;
     }

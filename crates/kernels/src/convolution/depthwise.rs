@@ -1,14 +1,13 @@
 //! Depthwise convolutions, each channel by itself: sums of products along the channels, without a matrix product.
 
-use std::ops::Range;
-
 use super::columns::with_scratch;
 use super::{Convolution, parts_summed};
-use crate::LANES;
 use crate::gemm::Activation;
 use crate::isa::kernel;
 use crate::parallel;
 
+/// Channels whose weight gradients are summed at once.
+const WIDE: usize = 64;
 /// The most partial weight gradients.
 const PARTS: usize = 16;
 
@@ -77,12 +76,6 @@ fn sees(shape: &Convolution, row: usize, column: usize, i: usize, j: usize) -> O
     Some(at(0, row, i)? * shape.input[1] + at(1, column, j)?)
 }
 
-/// Blocks of channels, the last one shorter.
-#[inline(always)]
-fn blocks(channels: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..channels).step_by(LANES).map(move |begin| begin..(begin + LANES).min(channels))
-}
-
 kernel! {
     /// One row of the output of one image.
     pub fn forward_row(
@@ -129,27 +122,38 @@ kernel! {
     }
 }
 
+/// Adds the sums of one kernel place `(i, j)` over a row of the output, for up to [`WIDE`] channels from `first` on.
+#[inline(always)]
+fn place_sums(
+    shape: &Convolution,
+    dw_o: &mut [f32],
+    (dy_wc, x_hwc): (&[f32], &[f32]),
+    (row, i, j): (usize, usize, usize),
+    first: usize,
+) {
+    let channels = shape.groups;
+    let mut sums = [0.0_f32; WIDE];
+    for column in 0..shape.output()[1] {
+        let Some(pixel) = sees(shape, row, column, i, j) else { continue };
+        let x = &x_hwc[pixel * channels + first..][..dw_o.len()];
+        let dy = &dy_wc[column * channels + first..][..dw_o.len()];
+        for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
+            *sum = x.mul_add(*dy, *sum);
+        }
+    }
+    for (dw, sum) in dw_o.iter_mut().zip(&sums) {
+        *dw += sum;
+    }
+}
+
 kernel! {
     /// Adds the weight gradient of one row of the output: summed over the row first, which keeps sums short.
     pub fn row_weight(shape: &Convolution, dw_hwo: &mut [f32], dy_wc: &[f32], x_hwc: &[f32], row: usize) {
-        let (channels, width) = (shape.groups, shape.output()[1]);
-        for i in 0..shape.kernel[0] {
-            for j in 0..shape.kernel[1] {
-                let dw = &mut dw_hwo[(i * shape.kernel[1] + j) * channels..][..channels];
-                for block in blocks(channels) {
-                    let mut sums = [0.0_f32; LANES];
-                    for column in 0..width {
-                        let Some(pixel) = sees(shape, row, column, i, j) else { continue };
-                        let x = &x_hwc[pixel * channels..][block.clone()];
-                        let dy = &dy_wc[column * channels..][block.clone()];
-                        for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
-                            *sum = x.mul_add(*dy, *sum);
-                        }
-                    }
-                    for (dw, sum) in dw[block].iter_mut().zip(&sums) {
-                        *dw += sum;
-                    }
-                }
+        let channels = shape.groups;
+        for (place, dw) in dw_hwo.chunks_exact_mut(channels).enumerate() {
+            let at = (row, place / shape.kernel[1], place % shape.kernel[1]);
+            for (block, dw) in dw.chunks_mut(WIDE).enumerate() {
+                place_sums(shape, dw, (dy_wc, x_hwc), at, block * WIDE);
             }
         }
     }

@@ -42,6 +42,8 @@ impl<'a> Product<'a> {
         if let Some(tiles) = &self.tiles {
             return tiles.take(to_bn, (a, stride), (count, self.depth, self.columns), bias, halves);
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = halves;
         let (to, a) = (MatrixMut::new(to_bn, count, self.columns), Matrix::strided(a, count, self.depth, stride, 1));
         gemm(self.compute, to, a, self.w, Epilogue { accumulate: bias.is_none(), bias, ..Epilogue::default() });
     }
