@@ -164,7 +164,7 @@ fn recurrent(compute: Compute) {
             let into = WeightsMut { input_gi: a, hidden_gh: b, input_bias_g: d, hidden_bias_g: e };
             if name == "LSTM" {
                 let inputs = Inputs { x_tbi: &x, weights, first: None };
-                lstm::forward(&layer, &mut y, (&mut h, &mut c), &mut lstm_tape, &inputs);
+                lstm::forward(&layer, &mut y, (&mut h, &mut c), backward.then_some(&mut lstm_tape), &inputs);
                 let into = Gradients { x_tbi: Some(&mut dx), weights: into, first: None };
                 if backward {
                     lstm::backward(&layer, into, &mut lstm_tape, &inputs, &dy, None);

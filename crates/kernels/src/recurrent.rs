@@ -214,27 +214,30 @@ impl Recurrent<'_> {
     }
 }
 
-/// A sequence of batches `[time, batch, width]` of which each task writes its own vectors.
+/// A sequence of batches `[time, batch, width]` of which each task writes its own vectors; or less than all steps,
+/// if only the last ones are kept.
 struct Steps {
     all: Shared<f32>,
     length: usize,
+    kept: usize,
     batch: usize,
     width: usize,
 }
 
 impl Steps {
     fn new(all: &mut [f32], batch: usize, width: usize) -> Self {
-        Self { all: Shared(all.as_mut_ptr()), length: all.len(), batch, width }
+        let kept = kept(all, batch * width);
+        Self { all: Shared(all.as_mut_ptr()), length: all.len(), kept, batch, width }
     }
 
     /// The vectors of step `t` of `count` sequences from `first` on.
     ///
     /// # Safety
     /// The slice that this was made from is borrowed as long as the result, no other task uses these sequences,
-    /// and this one has no other slice of the same step.
+    /// and this one has no other slice of the same step, or of one that takes the same place.
     #[allow(clippy::mut_from_ref, reason = "the caller's promise")]
     unsafe fn at(&self, t: usize, first: usize, count: usize) -> &mut [f32] {
-        let (begin, length) = ((t * self.batch + first) * self.width, count * self.width);
+        let (begin, length) = ((t % self.kept * self.batch + first) * self.width, count * self.width);
         assert!(begin + length <= self.length, "step {t} of a sequence");
         // SAFETY: within the slice; the rest is the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.all.get().add(begin), length) }
@@ -245,7 +248,14 @@ impl Steps {
 /// that was computed, because sequences keep their state; the first one, if there is no step.
 fn last_state(layer: &Recurrent<'_>, to_bh: &mut [f32], states_tbh: &[f32], first_bh: &[f32]) {
     let row = layer.batch * layer.hidden;
-    to_bh.copy_from_slice(layer.before(layer.time).map_or(first_bh, |t| &states_tbh[t * row..][..row]));
+    to_bh.copy_from_slice(
+        layer.before(layer.time).map_or(first_bh, |t| &states_tbh[t % kept(states_tbh, row) * row..][..row]),
+    );
+}
+
+/// The number of steps that there is room for.
+fn kept(all: &[f32], step: usize) -> usize {
+    (all.len() / step.max(1)).max(1)
 }
 
 fn resized(all: &mut Vec<f32>, length: usize) -> &mut [f32] {

@@ -147,7 +147,11 @@ fn with_gradients(case: &Case, compute: Compute, all: &[f32], gradients: &[f32])
     if case.kind == Kind::Lstm {
         let first = case.starts.then_some((parts[5], parts[6]));
         let (inputs, mut tape) = (Inputs { x_tbi: parts[0], weights, first }, lstm::Tape::default());
-        lstm::forward(&layer, &mut y, (&mut h, &mut c), &mut tape, &inputs);
+        lstm::forward(&layer, &mut y, (&mut h, &mut c), Some(&mut tape), &inputs);
+        let (mut alone, mut last, mut cell) = (y.clone(), h.clone(), c.clone());
+        lstm::forward(&layer, &mut alone, (&mut last, &mut cell), None, &inputs);
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!([bits(&alone), bits(&last), bits(&cell)], [bits(&y), bits(&h), bits(&c)], "without a tape");
         let into =
             Gradients { x_tbi: Some(dx), weights: dweights, first: Some((&mut dfirst_h[..], &mut dfirst_c[..])) };
         lstm::backward(&layer, into, &mut tape, &inputs, dy, Some((dh, dc)));

@@ -32,6 +32,7 @@ pub type States<'a> = (&'a [f32], &'a [f32]);
 pub type StatesMut<'a> = (&'a mut [f32], &'a mut [f32]);
 
 /// Makes the outputs `y_tbh` (`[time, batch, hidden]`, the `h` of each step) and the states after the last step.
+/// Without a tape there is no way back, and less memory to write.
 ///
 /// # Panics
 /// When the slices do not fit the shape, or there are no hidden units.
@@ -39,24 +40,23 @@ pub fn forward(
     layer: &Recurrent<'_>,
     y_tbh: &mut [f32],
     (last_h, last_c): StatesMut<'_>,
-    tape: &mut Tape,
+    tape: Option<&mut Tape>,
     inputs: &Inputs<'_, States<'_>>,
 ) {
     let (batch, hidden, units) = (layer.batch, layer.hidden, GATES * layer.hidden);
     layer.check(GATES, inputs, y_tbh.len(), &[last_h.len(), last_c.len()]);
-    let gates_tbg = resized(&mut tape.gates_tbg, layer.vectors() * units);
-    let cells_tbh = resized(&mut tape.cells_tbh, layer.vectors() * hidden);
-    let both_tbk = resized(&mut tape.both_tbk, layer.vectors() * (layer.input + hidden));
+    let (mut none, depth) = (Tape::default(), layer.input + hidden);
+    // Without a tape only this step's gates and the cells of two steps are kept.
+    let (all, two) = if tape.is_some() { (layer.time, layer.time) } else { (1, 2) };
+    let tape = tape.unwrap_or(&mut none);
+    let gates_tbg = resized(&mut tape.gates_tbg, all * batch * units);
+    let cells_tbh = resized(&mut tape.cells_tbh, two * batch * hidden);
+    let both_tbk = resized(&mut tape.both_tbk, all * batch * depth);
     let weights = inputs.weights;
     let bias: Vec<f32> = weights.input_bias_g.iter().zip(weights.hidden_bias_g).map(|(a, b)| a + b).collect();
-    // One product for input and state: their weights side by side.
-    let (input, depth) = (layer.input, layer.input + hidden);
-    let mut both_gk = vec![0.0; units * depth];
-    for (gate, both) in both_gk.chunks_exact_mut(depth).enumerate() {
-        both[..input].copy_from_slice(&weights.input_gi[gate * input..][..input]);
-        both[input..].copy_from_slice(&weights.hidden_gh[gate * hidden..][..hidden]);
-    }
+    let both_gk = side_by_side(layer, inputs);
     let product = Product::new(layer.compute, Matrix::new(&both_gk[..], units, depth).transposed());
+    let input = layer.input;
 
     let (gates, cells) = (Steps::new(gates_tbg, batch, units), Steps::new(cells_tbh, batch, hidden));
     let (outputs, both) = (Steps::new(y_tbh, batch, hidden), Steps::new(both_tbk, batch, depth));
@@ -181,6 +181,17 @@ fn through_time(
             }
         }
     });
+}
+
+/// The weights of input and state for one product, `[gate units, input + hidden]`.
+fn side_by_side<S>(layer: &Recurrent<'_>, inputs: &Inputs<'_, S>) -> Vec<f32> {
+    let (input, hidden, weights) = (layer.input, layer.hidden, inputs.weights);
+    let mut both_gk = vec![0.0; GATES * hidden * (input + hidden)];
+    for (gate, both) in both_gk.chunks_exact_mut(input + hidden).enumerate() {
+        both[..input].copy_from_slice(&weights.input_gi[gate * input..][..input]);
+        both[input..].copy_from_slice(&weights.hidden_gh[gate * hidden..][..hidden]);
+    }
+    both_gk
 }
 
 /// The states before the first step.
