@@ -16,6 +16,7 @@
 pub mod activation;
 pub mod attention;
 pub mod bf16;
+pub mod convolution;
 pub mod cross_entropy;
 pub mod embedding;
 pub mod gemm;
@@ -26,7 +27,9 @@ pub mod norm;
 pub mod optimizer;
 pub mod parallel;
 pub mod pointwise;
+pub mod pooling;
 pub mod position;
+pub mod recurrent;
 pub mod rows;
 pub mod step;
 pub mod vector;

@@ -4,8 +4,9 @@
 //! with hand-written backward passes.
 
 use infer::description::LanguageDescription;
-use crate::head_tmp::{Head, HeadGradients};
+use kernels::cross_entropy::{Head, HeadGradients, IGNORE};
 use kernels::embedding::{embed, embed_backward};
+use kernels::gemm::Matrix;
 
 use crate::tensors::Tensors;
 use crate::transformer::{Frame, Options, Transformer, Workspace, sized};
@@ -28,7 +29,7 @@ pub struct Batch {
 
 impl Batch {
     /// A target that counts for nothing.
-    pub const IGNORED: u32 = crate::head_tmp::IGNORED;
+    pub const IGNORED: u32 = IGNORE;
 
     /// Sequences of equal length.
     #[must_use]
@@ -65,7 +66,7 @@ pub fn step(
         d_table_vw: gradients.values_mut(name),
         scale,
     };
-    let loss = head(description, parameters, options).forward_backward(&workspace.y_nw, &batch.targets, into);
+    let loss = head(description, parameters, &workspace.y_nw, batch, options).loss_and_gradients(into);
     workspace.dy_nw = dy_nw;
     transformer.backward(workspace, gradients);
     let width = description.shape.width;
@@ -86,7 +87,7 @@ pub fn loss(
     workspace: &mut Workspace,
 ) -> f64 {
     outputs(description, parameters, batch, options, workspace);
-    head(description, parameters, options).loss(&workspace.y_nw, &batch.targets).sum
+    head(description, parameters, &workspace.y_nw, batch, options).loss().sum
 }
 
 /// The logits of every token, `[n, vocabulary]`: what tests hold against `infer`.
@@ -143,7 +144,18 @@ fn head_name(description: &LanguageDescription) -> &'static str {
     if description.shape.untied_head { HEAD } else { TABLE }
 }
 
-fn head<'a>(description: &LanguageDescription, parameters: &'a Tensors, options: Options) -> Head<'a> {
-    let table_vw = parameters.values(head_name(description));
-    Head { table_vw, width: description.shape.width, compute: options.compute }
+fn head<'a>(
+    description: &LanguageDescription,
+    parameters: &'a Tensors,
+    y_nw: &'a [f32],
+    batch: &'a Batch,
+    options: Options,
+) -> Head<'a> {
+    let shape = &description.shape;
+    Head {
+        hidden: Matrix::new(y_nw, batch.tokens.len(), shape.width),
+        table: Matrix::new(parameters.values(head_name(description)), shape.vocabulary, shape.width),
+        targets_n: &batch.targets,
+        compute: options.compute,
+    }
 }

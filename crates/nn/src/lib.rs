@@ -12,7 +12,6 @@
 mod composed;
 mod dropout;
 mod graph;
-mod head_tmp;
 pub mod language;
 pub mod loss;
 pub mod predict;

@@ -18,12 +18,7 @@ pub enum Targets {
 /// `logits` is `[rows, width of all outputs]`; `targets` has one entry per output. The loss of a row is
 /// the sum of its outputs' losses by their weights.
 #[must_use]
-pub fn outputs_loss(
-    outputs: &[OutputDescription],
-    logits: &[f32],
-    targets: &[Targets],
-    scale: f32,
-) -> (f64, Vec<f32>) {
+pub fn outputs_loss(outputs: &[OutputDescription], logits: &[f32], targets: &[Targets], scale: f32) -> (f64, Vec<f32>) {
     let width: usize = outputs.iter().map(OutputDescription::width).sum();
     let rows = logits.len() / width.max(1);
     let mut gradient = vec![0.0_f32; logits.len()];

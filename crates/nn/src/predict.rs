@@ -92,8 +92,11 @@ pub fn logits(
     let encoders = encoders(description, parameters, batch, options, workspaces);
     let leaves = Leaves::new(parameters, false, in_graph);
     let h0_bh = matrix(h0, [batch.sparse.len(), width], &leaves.device);
-    let pooled: Vec<Tensor<2>> =
-        encoders.iter().zip(&*workspaces).map(|(one, workspace)| one.pooled(workspace, &leaves.device, false)).collect();
+    let pooled: Vec<Tensor<2>> = encoders
+        .iter()
+        .zip(&*workspaces)
+        .map(|(one, workspace)| one.pooled(workspace, &leaves.device, false))
+        .collect();
     values(layers(description, &leaves, h0_bh, &encoders, &pooled, Dropout::OFF))
 }
 
@@ -196,7 +199,8 @@ impl<'a> Encoder<'a> {
 
     fn forward(&self, parameters: &Tensors, workspace: &mut Workspace) {
         let learned = self.shape.learned_positions > 0;
-        let positions = learned.then(|| (parameters.values(&self.name("embed_positions")), &self.frame.positions_n[..]));
+        let positions =
+            learned.then(|| (parameters.values(&self.name("embed_positions")), &self.frame.positions_n[..]));
         let x = sized(&mut workspace.dy_nw, self.tokens.len() * self.shape.width);
         embed(x, parameters.values(&self.name("embed_tokens")), &self.tokens, positions, self.shape.width);
         self.transformer(parameters).forward(workspace);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use base::{ColumnType, Value};
 use infer::description::{
-    Columns, Encoding, FORMAT, InputDescription, LanguageDescription, OutputDescription, PredictDescription, Target,
-    Mlp, Norm, NormPlace, TextCleaning, TransformerShape, Weights,
+    Columns, Encoding, FORMAT, InputDescription, LanguageDescription, Mlp, Norm, NormPlace, OutputDescription,
+    PredictDescription, Target, TextCleaning, TransformerShape, Weights,
 };
-use kernels::gemm::Compute;
 use infer::preprocess::{Features, Preprocessor};
 use infer::tokenizer::TextTokenizer;
 use infer::{Engine, Model, ModelDescription, Task, weights};
+use kernels::gemm::Compute;
 
 use super::random::Random;
 use super::*;
@@ -37,13 +37,8 @@ fn shape(vocabulary: usize, causal: bool) -> TransformerShape {
 /// mixture of all.
 fn shapes(vocabulary: usize, causal: bool) -> Vec<TransformerShape> {
     let llama = shape(vocabulary, causal);
-    let gpt = TransformerShape {
-        norm: Norm::LayerNorm,
-        mlp: Mlp::Gelu,
-        learned_positions: 9,
-        biases: true,
-        ..llama.clone()
-    };
+    let gpt =
+        TransformerShape { norm: Norm::LayerNorm, mlp: Mlp::Gelu, learned_positions: 9, biases: true, ..llama.clone() };
     vec![
         TransformerShape { heads: 6, key_value_heads: Some(2), untied_head: true, ..llama.clone() },
         TransformerShape { norm_place: NormPlace::After, ..gpt.clone() },
@@ -100,8 +95,7 @@ fn parameters(description: &ModelDescription) -> Tensors {
 }
 
 fn stored(parameters: &Tensors) -> BTreeMap<String, weights::Tensor> {
-    let tensor =
-        |one: Tensor<'_>| (one.name.to_owned(), weights::Tensor::f32(one.shape.to_vec(), one.values.to_vec()));
+    let tensor = |one: Tensor<'_>| (one.name.to_owned(), weights::Tensor::f32(one.shape.to_vec(), one.values.to_vec()));
     parameters.all().map(tensor).collect()
 }
 
@@ -180,8 +174,7 @@ impl Verses {
         let scale = 1.0 / self.batch.counted() as f32;
         let mut workspace = Workspace::default();
         let (description, parameters) = (&self.description, &self.parameters);
-        let loss =
-            language::step(description, parameters, &self.batch, scale, options, &mut workspace, &mut gradients);
+        let loss = language::step(description, parameters, &self.batch, scale, options, &mut workspace, &mut gradients);
         (loss, gradients)
     }
 }
