@@ -427,7 +427,9 @@ impl TransformerShape {
             }
             let kv = self.kv_width();
             let projections = [("q", width), ("k", kv), ("v", kv), ("o", width)];
-            all.extend(projections.map(|(part, out)| (name(&format!("self_attn.{part}_proj.weight")), vec![out, width])));
+            all.extend(
+                projections.map(|(part, out)| (name(&format!("self_attn.{part}_proj.weight")), vec![out, width])),
+            );
             if self.biases {
                 all.extend(projections.map(|(part, out)| (name(&format!("self_attn.{part}_proj.bias")), vec![out])));
             }
@@ -436,7 +438,9 @@ impl TransformerShape {
             if self.mlp == Mlp::SwiGlu {
                 mlp.insert(0, ("gate", inner, width));
             }
-            all.extend(mlp.iter().map(|(part, out, into)| (name(&format!("mlp.{part}_proj.weight")), vec![*out, *into])));
+            all.extend(
+                mlp.iter().map(|(part, out, into)| (name(&format!("mlp.{part}_proj.weight")), vec![*out, *into])),
+            );
             if self.biases {
                 all.extend(mlp.iter().map(|(part, out, _)| (name(&format!("mlp.{part}_proj.bias")), vec![*out])));
             }

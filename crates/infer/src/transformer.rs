@@ -67,7 +67,13 @@ struct Linear {
 }
 
 impl Linear {
-    fn take(shape: &TransformerShape, name: &str, out: usize, into: usize, shelf: &mut Shelf<'_>) -> Result<Self, InferError> {
+    fn take(
+        shape: &TransformerShape,
+        name: &str,
+        out: usize,
+        into: usize,
+        shelf: &mut Shelf<'_>,
+    ) -> Result<Self, InferError> {
         let weight = shelf.matrix(&format!("{name}.weight"), out, into)?;
         let bias = if shape.biases { Some(shelf.vector(&format!("{name}.bias"), out)?) } else { None };
         Ok(Self { weight, bias })

@@ -31,7 +31,14 @@ pub(crate) fn norm(gradients: &Tensors) -> f64 {
 }
 
 /// One step; `step` counts from 1. `norm` is the gradients' length.
-pub(crate) fn update(settings: &Settings, learning_rate: f64, step: u64, norm: f64, state: &mut State, gradients: &Tensors) {
+pub(crate) fn update(
+    settings: &Settings,
+    learning_rate: f64,
+    step: u64,
+    norm: f64,
+    state: &mut State,
+    gradients: &Tensors,
+) {
     let scale = if settings.clip_norm > 0.0 { clip_factor(norm, settings.clip_norm) } else { 1.0 };
     let rules: Vec<Rule> = state
         .parameters
@@ -75,9 +82,7 @@ fn rule(settings: &Settings, learning_rate: f64, step: u64, scale: f32, name: &s
         Optimizer::Sgd => Rule::Sgd(Sgd { learning_rate, momentum, penalty }),
         Optimizer::Adam => Rule::Adam(adam),
         Optimizer::Adamw => Rule::AdamW(adam),
-        Optimizer::Rmsprop => {
-            Rule::RmsProp(RmsProp { learning_rate, alpha: 0.99, epsilon: 1e-8, momentum, penalty })
-        }
+        Optimizer::Rmsprop => Rule::RmsProp(RmsProp { learning_rate, alpha: 0.99, epsilon: 1e-8, momentum, penalty }),
         Optimizer::Lion => Rule::Lion(Lion { learning_rate, beta1: 0.9, beta2: 0.99, weight_decay, penalty }),
     }
 }

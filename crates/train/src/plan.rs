@@ -266,7 +266,10 @@ impl Plan {
                     group.tensors,
                     names.join(", ")
                 );
-                return Err(TrainError::Plan { what, hint: "Name a part of a tensor's name; `*` stands for anything." });
+                return Err(TrainError::Plan {
+                    what,
+                    hint: "Name a part of a tensor's name; `*` stands for anything.",
+                });
             }
         }
         Ok(())
@@ -392,10 +395,7 @@ impl Plan {
         );
         vec![
             ("parameters", Measure::estimated(parameters, "parameters", "sum over the model's tensors")),
-            (
-                "memory",
-                Measure::estimated(memory, "bytes", "five or six copies of the parameters, and activations"),
-            ),
+            ("memory", Measure::estimated(memory, "bytes", "five or six copies of the parameters, and activations")),
             ("flops_per_epoch", Measure::estimated(flops, "FLOP", "6 per parameter that a row or token meets")),
             ("train_seconds", Measure::estimated(seconds, "s", &rate)),
         ]
@@ -407,7 +407,8 @@ impl Plan {
         let (width, inner, stride) = (shape.width, shape.feed_forward, shape.width + 2 * shape.kv_width());
         let pre = if shape.mlp == Mlp::SwiGlu { 2 * inner } else { inner };
         let layer = 5 * width + stride + shape.heads + pre + inner;
-        let kept = if self.settings.recompute_activations { shape.layers * width + layer } else { shape.layers * layer };
+        let kept =
+            if self.settings.recompute_activations { shape.layers * width + layer } else { shape.layers * layer };
         kept + 6 * width + stride + pre + inner
     }
 

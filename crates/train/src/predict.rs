@@ -55,7 +55,10 @@ impl<'a> Data<'a> {
         let (train, valid) = (examples(&rows)?, examples(&valid)?);
         let options = session.plan.settings.options(Dropout::OFF);
         let data = Self { description, train, valid, rows, options, workspaces: Vec::new() };
-        task.end(&format!("{} rows", base::units::count((data.train.features.len() + data.valid.features.len()) as u64)));
+        task.end(&format!(
+            "{} rows",
+            base::units::count((data.train.features.len() + data.valid.features.len()) as u64)
+        ));
         Ok(data)
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::diagnostic::Diagnostics;
-use super::file::{Architecture, DataFormat, Family, Loss, Packing, ProjectFile, SearchRange, SplitMethod, TextEncoder};
+use super::file::{
+    Architecture, DataFormat, Family, Loss, Packing, ProjectFile, SearchRange, SplitMethod, TextEncoder,
+};
 use super::schema::{KeyKind, key_kind};
 use super::tree::Node;
 use crate::value::ColumnType;
