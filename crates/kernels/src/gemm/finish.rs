@@ -261,7 +261,7 @@ impl Side<'_> {
                 match from {
                     Place::F32(from) => copy(from.add(row * distance), self.other.as_mut_ptr().add(at), shape.columns),
                     Place::Bf16(from) => {
-                        copy(from.add(row * distance), self.narrow.as_mut_ptr().add(at), shape.columns)
+                        copy(from.add(row * distance), self.narrow.as_mut_ptr().add(at), shape.columns);
                     }
                 }
             }
