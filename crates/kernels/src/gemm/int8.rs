@@ -5,7 +5,7 @@
 //! is taken off again. Sums wrap around, so an intermediate sum that is too large does no harm.
 
 use super::panel::{Buffer, Kind};
-use crate::isa::{self, Isa};
+use crate::isa;
 use crate::parallel::{self, Shared};
 
 const ROWS: usize = 14;
@@ -115,7 +115,7 @@ fn rows_of_tiles(c: &mut [i32], a: &[u32], b: &[u32], offsets: &[i32], units: us
         let sums = match isa::current() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the processor has the instructions.
-            Isa::Avx512Bf16 => unsafe { tile_vnni(a, b) },
+            isa::Isa::Avx512Bf16 => unsafe { tile_vnni(a, b) },
             _ => tile(a, b),
         };
         for (c, sums) in c.chunks_exact_mut(columns).zip(&sums) {
