@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use kernels::bf16::Bf16;
-use kernels::gemm::{Activation, Compute, Epilogue, Matrix, MatrixMut, gemm};
+use kernels::gemm::{Activation, Compute, Epilogue, Matrix, MatrixMut, gemm, int8};
 use kernels::isa::{self, Isa};
 use kernels::parallel;
 
@@ -129,6 +129,10 @@ fn main() {
             println!("{name:>38} {one:>10.1} {two:>10.1} {:>7.0}%", 100.0 * two / (2.0 * peak));
         }
     }
+    for (m, k, n) in [(2048, 384, 1536), (2048, 1536, 384)] {
+        let [one, two] = rates_of_bytes(time, m, k, n);
+        println!("{:>38} {one:>10.1} {two:>10.1}", format!("x·Wᵀ {m} × {k} × {n} bytes"));
+    }
 }
 
 /// GFLOP/s on one thread and on two.
@@ -156,6 +160,16 @@ fn rates(time: Duration, compute: Compute, (form, m, k, n): (Form, usize, usize,
             };
             gemm(compute, MatrixMut::new(&mut *c, m, n), a, b, epilogue);
         });
+        2.0 * m as f64 * k as f64 * n as f64 / seconds / 1e9
+    })
+}
+
+/// GFLOP/s of bytes on one thread and on two.
+fn rates_of_bytes(time: Duration, m: usize, k: usize, n: usize) -> [f64; 2] {
+    let (a, b, mut c) = (vec![1_i8; m * k], vec![2_i8; n * k], vec![0; m * n]);
+    [1, 2].map(|threads| {
+        parallel::set_threads(threads);
+        let seconds = best(time, || int8(&mut c, &*a, &b, m, k, n));
         2.0 * m as f64 * k as f64 * n as f64 / seconds / 1e9
     })
 }

@@ -259,8 +259,10 @@ impl Side<'_> {
             // SAFETY: the caller's promise; the tile fits.
             unsafe {
                 match from {
-                    Place::F32(from) => copy(from.add(row * distance), &raw mut self.other[at], shape.columns),
-                    Place::Bf16(from) => copy(from.add(row * distance), &raw mut self.narrow[at], shape.columns),
+                    Place::F32(from) => copy(from.add(row * distance), self.other.as_mut_ptr().add(at), shape.columns),
+                    Place::Bf16(from) => {
+                        copy(from.add(row * distance), self.narrow.as_mut_ptr().add(at), shape.columns);
+                    }
                 }
             }
         }
@@ -287,8 +289,8 @@ impl Side<'_> {
             // SAFETY: the caller's promise; the tile fits.
             unsafe {
                 match to {
-                    Place::F32(to) => copy(&raw const values[at], to.add(row * distance), shape.columns),
-                    Place::Bf16(to) => copy(&raw const self.narrow[at], to.add(row * distance), shape.columns),
+                    Place::F32(to) => copy(values.as_ptr().add(at), to.add(row * distance), shape.columns),
+                    Place::Bf16(to) => copy(self.narrow.as_ptr().add(at), to.add(row * distance), shape.columns),
                 }
             }
         }

@@ -18,10 +18,12 @@ mod avx512;
 mod batch;
 mod drive;
 mod finish;
+mod int8;
 pub(crate) mod panel;
 mod portable;
 
 pub use batch::gemm_batch;
+pub use int8::{Bytes, int8};
 
 use crate::bf16::Bf16;
 use finish::Finish;
