@@ -1,5 +1,5 @@
 //! Times of the training kernels at the shapes of a small language model.
-//! `cargo run --release -p modelyard-kernels --example ops_speed [part of a name]`
+//! `cargo run --release -p modelyard-kernels --example ops_speed [part of a name [threads]]`
 #![allow(clippy::print_stdout, reason = "an example")]
 
 use std::time::Instant;
@@ -180,6 +180,7 @@ fn steps() {
 }
 
 fn main() {
+    kernels::parallel::set_threads(std::env::args().nth(2).and_then(|count| count.parse().ok()).unwrap_or(0));
     println!("{:?}, {} threads", kernels::isa::current(), kernels::parallel::threads());
     norms();
     activations();

@@ -22,8 +22,8 @@ use crate::vector::reduce;
 /// The target of a row that does not count.
 pub const IGNORE: u32 = u32::MAX;
 
-/// Logits of a chunk: 8 MiB of them.
-const CHUNK: usize = 1 << 21;
+/// Logits of a chunk: 16 MiB of them, half of what a large cache holds.
+const CHUNK: usize = 1 << 22;
 /// The fewest rows of a chunk; fewer would load the table for too little work.
 const CHUNK_ROWS: usize = 128;
 /// Elements of a task of the losses of single numbers.

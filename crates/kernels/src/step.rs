@@ -1,6 +1,6 @@
 //! Optimiser steps over many tensors at once: one parallel pass, moving averages and clipping.
 //!
-//! Tensors are cut into pieces of [`PIECE`] elements, whatever the number of threads; steps are element-wise,
+//! Tensors are cut into pieces of one size, whatever the number of threads; steps are element-wise,
 //! and the squares of a norm are summed piece by piece in their order.
 
 use crate::isa::kernel;

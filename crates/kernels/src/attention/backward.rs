@@ -4,10 +4,9 @@
 //! along with the scores, and the weights are in the right form for the gradients of values and keys.
 
 use super::Task;
-use super::pack::{Memory, Rows, along, rows_form, summed_form, transposed_form};
-use super::tile::{Format, Pair, Product, ROWS, Shape, Single, WIDTH};
+use super::pack::{Memory, rows_form, summed_form, transposed_form};
+use super::tile::{Format, Pair, Product, ROWS, Shape, Single, WIDTH, exp_of_difference};
 use crate::LANES;
-use crate::activation::exp;
 use crate::gemm::Compute;
 use crate::isa::kernel;
 use crate::rows::Parts;
@@ -159,24 +158,11 @@ fn prepare<F: Format>(work: &mut Work<'_>, task: &Task<'_>, saved: &Saved<'_>, h
     work.log_sum_exp_t[..length].copy_from_slice(&saved.log_sum_exp_hn[begin..begin + length]);
     // Rows that do not exist have no weights.
     work.log_sum_exp_t[length..].fill(f32::INFINITY);
-    row_products(work.along_t, d_out, out);
-    work.d_queries_te.fill(0.0);
-}
-
-/// `Σ a·b` of each pair of rows, and 0 beyond.
-#[inline(always)]
-fn row_products(to: &mut [f32], a: Rows<'_>, b: Rows<'_>) {
-    for (index, to) in to.iter_mut().enumerate() {
-        let mut sums = [0.0; LANES];
-        if index < a.count {
-            let ((a, a_rest), (b, b_rest)) = (a.row(index).as_chunks(), b.row(index).as_chunks());
-            for (a, b) in a.iter().zip(b) {
-                crate::vector::multiply_add(&mut sums, a, b);
-            }
-            crate::vector::multiply_add(&mut sums, &crate::vector::pad(a_rest), &crate::vector::pad(b_rest));
-        }
-        *to = crate::vector::reduce(&sums);
+    for (row, along) in work.along_t[..length].iter_mut().enumerate() {
+        *along = crate::dot(d_out.row(row), out.row(row));
     }
+    work.along_t[length..].fill(0.0);
+    work.d_queries_te.fill(0.0);
 }
 
 /// One block of keys against one block of queries.
@@ -254,15 +240,13 @@ fn key_strip<F: Format>(
             (true, false) => 0,
         };
         weigh(scores, d_scores, log_sum_exp, along_c, hidden);
-        along::<F>(&mut work.rows[r * depth..(r + 1) * depth], scores, 1.0);
     }
+    let rows = &mut work.rows[..ROWS * depth];
+    work.product.narrow(rows, work.scores, BLOCK, count);
     let panel = begin / F::VALUES * WIDTH;
-    work.product.run(&mut work.d_values_te[key * deep..], work.rows, &work.d_out_be[panel..], &sums);
-    for r in 0..ROWS {
-        let d_scores = &work.d_scores[r * BLOCK..r * BLOCK + count];
-        along::<F>(&mut work.rows[r * depth..(r + 1) * depth], d_scores, 1.0);
-    }
-    work.product.run(&mut work.d_keys_te[key * deep..], work.rows, &work.queries_be[panel..], &sums);
+    work.product.run(&mut work.d_values_te[key * deep..], rows, &work.d_out_be[panel..], &sums);
+    work.product.narrow(rows, work.d_scores, BLOCK, count);
+    work.product.run(&mut work.d_keys_te[key * deep..], rows, &work.queries_be[panel..], &sums);
     for r in (0..ROWS).step_by(F::VALUES) {
         let unit = (strip + r) / F::VALUES;
         let to = &mut work.columns[unit * BLOCK + skip..unit * BLOCK + columns];
@@ -278,7 +262,7 @@ fn key_strip<F: Format>(
 fn weigh(scores: &mut [f32], d_scores: &mut [f32], log_sum_exp: &[f32], along: &[f32], hidden: usize) {
     let inputs = log_sum_exp.iter().zip(along);
     for ((score, d_score), (log_sum_exp, along)) in scores.iter_mut().zip(d_scores.iter_mut()).zip(inputs) {
-        let weight = exp(*score - log_sum_exp);
+        let weight = exp_of_difference(*score - log_sum_exp);
         *d_score = weight * (*d_score - along);
         *score = weight;
     }

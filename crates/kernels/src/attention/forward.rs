@@ -1,13 +1,14 @@
 //! One task of attention's forward pass: some query rows of a group of heads, 8 rows at a time.
 
 use super::Task;
-use super::pack::{Memory, along, rows_form, summed_form, transposed_form};
-use super::tile::{Format, Pair, Product, ROWS, Shape, Single, WIDTH};
+use super::pack::{Memory, rows_form, summed_form, transposed_form};
+use super::tile::{Format, Pair, Product, ROWS, Shape, Single, WIDTH, exp_of_difference};
 use crate::LANES;
-use crate::activation::{exp, maximum, sum};
+use crate::activation::exp;
 use crate::gemm::Compute;
 use crate::isa::kernel;
 use crate::rows::Parts;
+use crate::vector::reduce;
 
 /// Keys whose scores are held at a time.
 const KEYS: usize = 512;
@@ -133,18 +134,19 @@ fn strip<F: Format>(work: &mut Work<'_>, query: &[u32], task: &Task<'_>, row: us
         for (r, total) in totals.iter_mut().enumerate() {
             let visible = if task.attention.causal { (first + r + 1).saturating_sub(begin).min(keys) } else { keys };
             let scores = &mut work.scores[r * columns..(r + 1) * columns];
-            let keep = soften(&mut scores[..visible], total);
+            let keep = soften(scores, visible, total);
             if begin > 0 && keep != 1.0 {
                 for out in &mut work.out[r * deep..(r + 1) * deep] {
                     *out *= keep;
                 }
             }
-            along::<F>(&mut work.weights[r * depth..(r + 1) * depth], &scores[..visible], 1.0);
         }
+        let weights = &mut work.weights[..ROWS * columns / F::VALUES];
+        work.product.narrow(weights, work.scores, columns, columns);
         let sums = Shape {
             columns: dim.next_multiple_of(LANES),
             depth,
-            a_row: depth,
+            a_row: columns / F::VALUES,
             a_step: 1,
             b_panel: work.depth * WIDTH,
             c_row: deep,
@@ -155,22 +157,54 @@ fn strip<F: Format>(work: &mut Work<'_>, query: &[u32], task: &Task<'_>, row: us
     totals
 }
 
-/// Turns scores into weights relative to the largest so far, counts them in, and gives the factor for what was
-/// summed up before.
+/// Turns the first `visible` scores into weights relative to the largest so far and the others into 0, counts the
+/// weights in, and gives the factor for what was summed up before.
 #[inline(always)]
-fn soften(scores: &mut [f32], (largest, total): &mut (f32, f32)) -> f32 {
-    if scores.is_empty() {
+fn soften(scores: &mut [f32], visible: usize, (largest, total): &mut (f32, f32)) -> f32 {
+    let (scores, hidden) = scores.split_at_mut(visible.next_multiple_of(LANES));
+    hidden.fill(0.0);
+    if visible == 0 {
         return 1.0;
     }
-    let new = maximum(scores);
-    let new = if new > *largest { new } else { *largest };
+    // Whole blocks alone: what is hidden in the last one weighs nothing.
+    scores[visible..].fill(f32::NEG_INFINITY);
+    let blocks = scores.as_chunks_mut::<LANES>().0;
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for block in blocks.iter() {
+        for (lane, score) in lanes.iter_mut().zip(block) {
+            *lane = larger(*lane, *score);
+        }
+    }
+    let new = larger(*largest, most(&lanes));
     // Where nothing but −∞ was seen, weights are 0 and not −∞ − −∞.
     let base = if new == f32::NEG_INFINITY { 0.0 } else { new };
-    for score in scores.iter_mut() {
-        *score = exp(*score - base);
+    let mut sums = [0.0; LANES];
+    for block in blocks {
+        for (sum, score) in sums.iter_mut().zip(block) {
+            *score = exp_of_difference(*score - base);
+            *sum += *score;
+        }
     }
     let keep = if new == *largest { 1.0 } else { exp(*largest - base) };
-    *total = keep * *total + sum(scores);
+    *total = keep * *total + reduce(&sums);
     *largest = new;
     keep
+}
+
+/// The larger one, passing over what is not a number in `b`.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
+/// The largest lane, found in halves.
+#[inline(always)]
+fn most(lanes: &[f32; LANES]) -> f32 {
+    let mut lanes = *lanes;
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            lanes[lane] = larger(lanes[lane], lanes[lane + half]);
+        }
+    }
+    lanes[0]
 }

@@ -71,6 +71,27 @@ fn add_product<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// `eˣ` for scores less their largest or their log-sum-exp, `x` not above 0 but for rounding: as
+/// [`crate::activation::exp`] with one factor `2ⁿ` and one term less (1.2e-7), and 0 below −87.
+#[inline(always)]
+pub fn exp_of_difference(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0;
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    let low = x < -87.0;
+    let x = if low { -87.0 } else { x };
+    let rounded = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
+    let r = n.mul_add(-LN_2_LOW, n.mul_add(-LN_2_HIGH, x));
+    let mut polynomial = 1.0 / 720.0;
+    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        polynomial = r.mul_add(polynomial, coefficient);
+    }
+    let n = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32 - 127);
+    let value = polynomial * f32::from_bits((n as u32) << 23);
+    if low { 0.0 } else { value }
+}
+
 /// The shape of a tile product, in units and elements.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
@@ -90,27 +111,48 @@ pub struct Shape {
     pub add: bool,
 }
 
-type Call = unsafe fn(*mut f32, *const u32, *const u32, &Shape);
+type Multiply = unsafe fn(*mut f32, *const u32, *const u32, &Shape);
+type Narrow = unsafe fn(&mut [u32], &[f32]);
 
-/// The tile product of a format on this processor.
+/// The tile product of a format on this processor, and the way into the format.
 #[derive(Debug, Clone, Copy)]
-pub struct Product(Call);
+pub struct Product {
+    multiply: Multiply,
+    narrow: Narrow,
+}
 
 impl Product {
     /// The product for numbers of this kind.
     pub fn of(compute: Compute) -> Self {
-        Self(match (isa::current(), compute) {
+        let (multiply, narrow): (Multiply, Narrow) = match (isa::current(), compute) {
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512Bf16, Compute::Bf16) => avx512_bf16,
+            (Isa::Avx512Bf16, Compute::Bf16) => (avx512_bf16, avx512_narrow),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512 | Isa::Avx512Bf16, Compute::F32) => avx512_f32,
+            (Isa::Avx512 | Isa::Avx512Bf16, Compute::F32) => (avx512_f32, units::<Single>),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512 | Isa::Avx2, Compute::Bf16) => avx2_bf16,
+            (Isa::Avx512 | Isa::Avx2, Compute::Bf16) => (avx2_bf16, avx2_narrow),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, Compute::F32) => avx2_f32,
-            (_, Compute::Bf16) => portable::<Pair, { cfg!(target_arch = "aarch64") }>,
-            (_, Compute::F32) => portable::<Single, { cfg!(target_arch = "aarch64") }>,
-        })
+            (Isa::Avx2, Compute::F32) => (avx2_f32, units::<Single>),
+            (_, Compute::Bf16) => (portable::<Pair, { cfg!(target_arch = "aarch64") }>, units::<Pair>),
+            (_, Compute::F32) => (portable::<Single, { cfg!(target_arch = "aarch64") }>, units::<Single>),
+        };
+        Self { multiply, narrow }
+    }
+
+    /// Units along [`ROWS`] rows of `count` numbers that lie `from_row` apart; `to` holds them all, row after row.
+    ///
+    /// # Panics
+    /// When `count` is no multiple of 16, or a slice does not fit.
+    #[inline]
+    pub fn narrow(self, to: &mut [u32], from: &[f32], from_row: usize, count: usize) {
+        assert!(count.is_multiple_of(LANES), "rows of units");
+        if count > 0 {
+            let units = to.len() / ROWS;
+            for r in 0..ROWS {
+                // SAFETY: the function was chosen for this processor.
+                unsafe { (self.narrow)(&mut to[r * units..(r + 1) * units], &from[r * from_row..][..count]) }
+            }
+        }
     }
 
     /// `c (+)= a·b`.
@@ -129,7 +171,7 @@ impl Product {
             assert!((columns - 1) / WIDTH * b_panel + depth * WIDTH <= b.len(), "b of a tile");
         }
         // SAFETY: the function was chosen for this processor, and the shape lies inside the slices.
-        unsafe { self.0(c.as_mut_ptr(), a.as_ptr(), b.as_ptr(), shape) }
+        unsafe { (self.multiply)(c.as_mut_ptr(), a.as_ptr(), b.as_ptr(), shape) }
     }
 }
 
@@ -160,6 +202,47 @@ unsafe fn portable<F: Format, const FUSED: bool>(c: *mut f32, a: *const u32, b: 
             for (c, sum) in c.iter_mut().zip(sums) {
                 *c = if shape.add { *c + sum } else { *sum };
             }
+        }
+    }
+}
+
+/// Units along a row of an even number of values.
+///
+/// # Safety
+/// It is always safe; the type is that of its like.
+#[inline(always)]
+unsafe fn units<F: Format>(to: &mut [u32], from: &[f32]) {
+    assert_eq!(to.len() * F::VALUES, from.len(), "units of a row");
+    for (to, from) in to.iter_mut().zip(from.chunks_exact(F::VALUES)) {
+        *to = F::pack(from[0], from[F::VALUES - 1]);
+    }
+}
+
+/// [`units`] of bf16 for 8 lanes.
+///
+/// # Safety
+/// The processor has AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2_narrow(to: &mut [u32], from: &[f32]) {
+    // SAFETY: it is always safe.
+    unsafe { units::<Pair>(to, from) }
+}
+
+/// [`units`] of bf16 by the processor's own rounding, which makes subnormal numbers 0.
+///
+/// # Safety
+/// The processor has AVX-512 with BF16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn avx512_narrow(to: &mut [u32], from: &[f32]) {
+    assert_eq!(to.len() * 2, from.len(), "units of a row");
+    let (to, from) = (to.as_chunks_mut::<8>().0, from.as_chunks::<LANES>().0);
+    for (to, from) in to.iter_mut().zip(from) {
+        // SAFETY: both arrays are as long as what is read and written.
+        unsafe {
+            let narrow = _mm512_cvtneps_pbh(_mm512_loadu_ps(from.as_ptr()));
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), std::mem::transmute::<__m256bh, __m256i>(narrow));
         }
     }
 }
@@ -250,8 +333,9 @@ macro_rules! wide {
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    __m512bh, __m512i, _mm512_add_ps, _mm512_castsi512_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
+    __m256bh, __m256i, __m512bh, __m512i, _mm256_storeu_si256, _mm512_add_ps, _mm512_castsi512_ps, _mm512_cvtneps_pbh,
+    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_storeu_ps,
 };
 
 #[cfg(target_arch = "x86_64")]
