@@ -159,7 +159,8 @@ pub(crate) fn load(folder: &Path, fresh: &State) -> Result<Option<State>, String
     targets.extend(average.as_mut().map(|average| ("average", average)));
     targets.extend(best.as_mut().map(|best| ("best", best)));
     for (role, tensors) in targets {
-        for position in 0..tensors.all().len() {
+        let count = tensors.all().len();
+        for position in 0..count {
             let one = tensors.at(position);
             let name = format!("{role}/{}", one.name);
             match all.remove(&name) {

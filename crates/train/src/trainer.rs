@@ -146,7 +146,7 @@ impl Session<'_> {
     }
 
     /// Writes the history's sums, and chooses the weights to keep.
-    fn close(&self, run: Run<'_>, state: &mut State) -> Result<(), TrainError> {
+    fn close(&self, mut run: Run<'_>, state: &mut State) -> Result<(), TrainError> {
         let history = &mut state.progress.history;
         history.seconds = run.clock.seconds();
         history.unit = run.objective.unit().to_owned();
