@@ -124,8 +124,11 @@ fn quality() -> Quality {
             number: NumberQuality::of(&[-0.5], 4),
             length: None,
         }],
-        balance: [("member".to_owned(), Balance { labels: vec!["yes".to_owned()], test: vec![1], ..Balance::default() })]
-            .into(),
+        balance: [(
+            "member".to_owned(),
+            Balance { labels: vec!["yes".to_owned()], test: vec![1], ..Balance::default() },
+        )]
+        .into(),
         warnings: vec!["few rows".to_owned()],
         ..Quality::default()
     }
