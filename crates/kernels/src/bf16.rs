@@ -63,9 +63,9 @@ mod tests {
             (0.0, 0x0000),
             (-0.0, 0x8000),
             (1.0, 0x3f80),
-            (1.003_906_25, 0x3f80), // half way between 1 and 1 + 2⁻⁷: the even one
-            (1.011_718_75, 0x3f82), // half way between 1 + 2⁻⁷ and 1 + 2⁻⁶
-            (1.003_906_4, 0x3f81),
+            (f32::from_bits(0x3f80_8000), 0x3f80), // half way between 1 and 1 + 2⁻⁷: the even one
+            (f32::from_bits(0x3f81_8000), 0x3f82), // half way between 1 + 2⁻⁷ and 1 + 2⁻⁶
+            (f32::from_bits(0x3f80_8001), 0x3f81),
             (f32::MAX, 0x7f80),
             (f32::INFINITY, 0x7f80),
             (f32::NEG_INFINITY, 0xff80),
