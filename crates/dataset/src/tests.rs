@@ -84,3 +84,82 @@ fn distributions_are_those_of_the_numbers() {
     assert_eq!(NumberQuality::of(&[7.0, 7.0], 9).unwrap().histogram.counts, [2]);
     assert_eq!(NumberQuality::of(&[], 9), None);
 }
+
+fn golden() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/dataset-v1")
+}
+
+fn entry() -> LedgerEntry {
+    LedgerEntry {
+        row: 7,
+        source: "rows.csv".to_owned(),
+        line: 9,
+        action: "dropped".to_owned(),
+        reason: "duplicate".to_owned(),
+        column: None,
+        before: serde_json::Value::Null,
+        after: serde_json::Value::Null,
+        of: Some(4),
+    }
+}
+
+fn info() -> LanguageInfo {
+    let counts = PerSplit { train: 3, valid: 0, test: 1 };
+    LanguageInfo { clean: columns().clean, vocabulary: 300, tokens: counts, documents: counts, bytes: counts }
+}
+
+fn quality() -> Quality {
+    Quality {
+        rows_read: 3,
+        rows_kept: 2,
+        splits: PerSplit { train: 0, valid: 0, test: 2 },
+        dropped: [("duplicate".to_owned(), 1)].into(),
+        columns: vec![ColumnQuality {
+            name: "amount".to_owned(),
+            role: "input".to_owned(),
+            column_type: ColumnType::Number,
+            inferred: "every value reads as a number".to_owned(),
+            missing: 1,
+            distinct: 1,
+            number: NumberQuality::of(&[-0.5], 4),
+            length: None,
+        }],
+        balance: [(
+            "member".to_owned(),
+            Balance { labels: vec!["yes".to_owned()], test: vec![1], ..Balance::default() },
+        )]
+        .into(),
+        warnings: vec!["few rows".to_owned()],
+        ..Quality::default()
+    }
+}
+
+/// A dataset of version 1 is read for ever.
+#[test]
+fn a_dataset_of_version_1_is_read_as_ever() {
+    let folder = golden();
+    assert_eq!(read_split(&folder, Split::Test, &read_columns(&folder).unwrap()).unwrap(), rows());
+    assert_eq!(read_columns(&folder).unwrap(), columns());
+    assert_eq!(read_tokens(&folder, Split::Train).unwrap(), [0, 1, 65_535]);
+    assert_eq!(read_documents(&folder).unwrap(), [Document { row: 3, text: "two\nlines".to_owned() }]);
+    assert_eq!(read_ledger(&folder).unwrap().collect::<Result<Vec<_>, _>>().unwrap(), [entry()]);
+    assert_eq!(LanguageInfo::load(&folder).unwrap(), info());
+    assert_eq!(Quality::load(&folder).unwrap(), quality());
+}
+
+#[test]
+#[ignore = "writes the golden files; a released one never changes"]
+fn bless() {
+    let folder = golden();
+    std::fs::create_dir_all(&folder).unwrap();
+    let preprocess = serde_json::to_string_pretty(&columns()).unwrap();
+    std::fs::write(folder.join(infer::preprocess::PREPROCESS_FILE), preprocess).unwrap();
+    write_split(&folder, Split::Test, &columns(), &rows()).unwrap();
+    write_tokens(&folder, Split::Train, &[0, 1, 65_535]).unwrap();
+    write_documents(&folder, &[Document { row: 3, text: "two\nlines".to_owned() }]).unwrap();
+    let mut ledger = LedgerWriter::create(&folder).unwrap();
+    ledger.add(&entry()).unwrap();
+    ledger.finish().unwrap();
+    info().save(&folder).unwrap();
+    quality().save(&folder).unwrap();
+}

@@ -1,6 +1,6 @@
 //! Which instruction set kernels use. It is looked up once; a test may force a lesser one.
 //!
-//! [`kernel!`] is the whole pattern: the body is a plain function, always inlined, and compiled into
+//! `kernel!` is the whole pattern: the body is a plain function, always inlined, and compiled into
 //! one copy per instruction set by the attribute `target_feature`. Calling such a copy is unsafe
 //! unless the processor has the features, which [`current`] guarantees.
 

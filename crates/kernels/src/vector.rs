@@ -1,4 +1,4 @@
-//! Products and sums of vectors. [`reduce`] is the one order in which partial sums are added up.
+//! Products and sums of vectors. `reduce` is the one order in which partial sums are added up.
 
 use crate::LANES;
 use crate::isa::kernel;

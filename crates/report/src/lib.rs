@@ -1,7 +1,7 @@
 //! The report: one HTML page that needs no network and no script, and tells what a run made, from
 //! what, and how good it is.
 //!
-//! Pages are made of sections; a section is a function from the [`story::Story`] of a run to markup,
+//! Pages are made of sections; a section is a function from the `story::Story` of a run to markup,
 //! or to nothing when the run has nothing to say about it. All text goes through `maud`, which escapes
 //! it.
 //!

@@ -88,3 +88,13 @@ impl Database {
         Ok(())
     }
 }
+
+impl Drop for Database {
+    /// Closes the connections; the last one writes the log into the one file `yard.db`.
+    fn drop(&mut self) {
+        // Inside a runtime nothing may block; the log stays beside the file, which loses nothing.
+        if tokio::runtime::Handle::try_current().is_err() {
+            self.runtime.block_on(self.pool.close());
+        }
+    }
+}

@@ -5,7 +5,7 @@
 //! that will serve it, and measures it on the test split.
 //!
 //! **Invariant:** a result depends on the plan, the dataset and the seed alone: not on threads, time,
-//! or where the training was stopped and continued. Read on in [`trainer`].
+//! or where the training was stopped and continued. Read on in `trainer`.
 
 mod checkpoint;
 mod coefficients;

@@ -8,8 +8,8 @@ use crate::steps::{self, Outcome, cargo, step};
 use crate::{docs, house, licences};
 
 /// Debian packages that `--full` needs: the program, and the package it is in.
-const COUNTERPARTS: [(&str, &str); 4] =
-    [("skopeo", "skopeo"), ("podman", "podman"), ("runc", "runc"), ("chromium", "chromium")];
+const COUNTERPARTS: [(&str, &str); 5] =
+    [("skopeo", "skopeo"), ("umoci", "umoci"), ("podman", "podman"), ("runc", "runc"), ("chromium", "chromium")];
 
 pub fn run(full: bool) -> Outcome {
     let begun = Instant::now();

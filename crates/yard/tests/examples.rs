@@ -24,7 +24,7 @@ fn banking_is_the_main_job() {
     assert_eq!(result["metrics"]["examples"]["value"].as_f64(), Some(3080.0));
     assert_eq!(result["version"], "banking@1");
     let package = &result["package"];
-    assert!(package["binary_layer_bytes"]["value"].as_f64().unwrap() < 60e6, "{package}");
+    assert!(package["measures"]["binary_layer_bytes"]["value"].as_f64().unwrap() < 60e6, "{package}");
 
     let server = project.serve(&["banking"]);
     let inputs =

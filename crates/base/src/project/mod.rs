@@ -1,8 +1,8 @@
 //! The project file `yard.toml`: its types, how it is read, and what is checked before anything runs.
 //!
 //! Reading has three steps, and every error of all three is reported at once: the TOML is parsed with
-//! positions, the tree is held against the JSON Schema made from the types in [`file`], and
-//! [`check`] looks at combinations that no schema can express.
+//! positions, the tree is held against the JSON Schema made from the types in `file`, and
+//! `check` looks at combinations that no schema can express.
 
 mod check;
 mod diagnostic;
