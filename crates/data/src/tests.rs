@@ -216,8 +216,7 @@ fn lines_of_text_become_tokens_and_come_back() {
     let tokens = dataset::read_tokens(folder, Split::Test).unwrap();
     assert_eq!(tokens.len() as u64, info.tokens.test);
     let tokenizer = infer::tokenizer::TextTokenizer::load(&folder.join("tokenizer.json")).unwrap();
-    let first: Vec<u32> =
-        tokens.iter().map(|token| u32::from(*token)).take_while(|token| *token != tokenizer.end_of_text()).collect();
+    let first: Vec<u32> = tokens.iter().take_while(|token| *token != tokenizer.end_of_text()).collect();
     assert_eq!(tokenizer.decode(&first), dataset::read_documents(folder).unwrap()[0].text);
 }
 

@@ -336,12 +336,10 @@ fn lines_of_text_become_documents_as_they_stand() {
     place.write("a.txt", format!("\u{feff}{}\r\n\n", lines.join("\r\n\r\n")));
     let made = place.run(LANGUAGE, "a.txt", "[data.split]\nvalid = 0\ntest = 0").unwrap();
     let tokenizer = infer::tokenizer::TextTokenizer::load(&made.artifact.path("tokenizer.json")).unwrap();
-    let tokens = dataset::read_tokens(&made.artifact.folder, Split::Train).unwrap();
-    let end = u16::try_from(tokenizer.end_of_text()).unwrap();
-    let documents: Vec<String> = tokens
-        .split(|token| *token == end)
-        .map(|document| tokenizer.decode(&document.iter().map(|token| u32::from(*token)).collect::<Vec<_>>()))
-        .collect();
+    let tokens: Vec<u32> = dataset::read_tokens(&made.artifact.folder, Split::Train).unwrap().iter().collect();
+    let end = tokenizer.end_of_text();
+    let documents: Vec<String> =
+        tokens.split(|token| *token == end).map(|document| tokenizer.decode(document)).collect();
     assert_eq!(documents, [&lines[..], &[""]].concat());
 }
 

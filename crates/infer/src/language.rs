@@ -18,7 +18,7 @@ use crate::weights::Shelf;
 pub struct Generator {
     description: LanguageDescription,
     tokenizer: TextTokenizer,
-    transformer: Transformer,
+    transformer: Box<Transformer>,
 }
 
 /// What followed a prompt.
@@ -52,7 +52,7 @@ impl Generator {
         tokenizer: TextTokenizer,
         shelf: &mut Shelf<'_>,
     ) -> Result<Self, InferError> {
-        let transformer = Transformer::new(description.shape.clone(), "", shelf)?;
+        let transformer = Box::new(Transformer::new(description.shape.clone(), "", shelf)?);
         Ok(Self { description, tokenizer, transformer })
     }
 

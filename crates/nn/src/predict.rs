@@ -32,6 +32,8 @@ pub struct Batch<'a> {
     pub sparse: Vec<&'a [(u32, f32)]>,
     /// Tokens of each row for each transformer input, in the order of the inputs: `[input][row]`.
     pub tokens: Vec<Vec<&'a [u32]>>,
+    /// What each output should have said; [`logits`] does not look at them.
+    pub targets: Vec<Targets>,
 }
 
 /// The sum of a batch's losses; `scale` times its gradients are added to `gradients`. `workspaces` has one
@@ -40,7 +42,6 @@ pub fn step(
     description: &PredictDescription,
     parameters: &Tensors,
     batch: &Batch<'_>,
-    targets: &[Targets],
     scale: f32,
     options: Options,
     workspaces: &mut Vec<Workspace>,
@@ -50,7 +51,7 @@ pub fn step(
     let h0 = sparse_sum(parameters, width, &batch.sparse);
     let outputs = &description.columns.outputs;
     if is_linear(description) {
-        let (loss, dh0) = outputs_loss(outputs, &h0, targets, scale);
+        let (loss, dh0) = outputs_loss(outputs, &h0, &batch.targets, scale);
         sparse_backward(&batch.sparse, &dh0, width, gradients);
         return loss;
     }
@@ -60,7 +61,7 @@ pub fn step(
     let pooled: Vec<Tensor<2>> =
         encoders.iter().zip(&*workspaces).map(|(one, workspace)| one.pooled(workspace, &leaves.device, true)).collect();
     let logits = layers(description, &leaves, h0_bh.clone(), &encoders, &pooled, options.dropout);
-    let (loss, dlogits) = outputs_loss(outputs, &values(logits.clone().inner()), targets, scale);
+    let (loss, dlogits) = outputs_loss(outputs, &values(logits.clone().inner()), &batch.targets, scale);
     let mut found = backward(logits, dlogits);
     leaves.read(&mut found, gradients);
     for ((encoder, workspace), pooled) in encoders.iter().zip(workspaces).zip(pooled) {

@@ -37,8 +37,13 @@ fn shape(vocabulary: usize, causal: bool) -> TransformerShape {
 /// mixture of all.
 fn shapes(vocabulary: usize, causal: bool) -> Vec<TransformerShape> {
     let llama = shape(vocabulary, causal);
-    let gpt =
-        TransformerShape { norm: Norm::LayerNorm, mlp: Mlp::Gelu, learned_positions: 9, biases: true, ..llama.clone() };
+    let gpt = TransformerShape {
+        norm: Norm::LayerNorm,
+        mlp: Mlp::Gelu,
+        learned_positions: 9,
+        biases: true,
+        ..shape(vocabulary, causal)
+    };
     vec![
         TransformerShape { heads: 6, key_value_heads: Some(2), untied_head: true, ..llama.clone() },
         TransformerShape { norm_place: NormPlace::After, ..gpt.clone() },
@@ -134,11 +139,12 @@ fn rows(parts: &str, hidden: Vec<usize>) -> Rows {
     Rows { description, parameters, engine, features, targets }
 }
 
-fn batch(features: &[Features]) -> predict::Batch<'_> {
+fn batch<'a>(features: &'a [Features], targets: &[Targets]) -> predict::Batch<'a> {
     let inputs = features[0].tokens.len();
     predict::Batch {
         sparse: features.iter().map(|one| one.sparse.as_slice()).collect(),
         tokens: (0..inputs).map(|input| features.iter().map(|one| one.tokens[input].as_slice()).collect()).collect(),
+        targets: targets.to_vec(),
     }
 }
 
@@ -190,7 +196,7 @@ fn assert_close(a: &[f32], b: &[f32], what: &str) {
 fn predict_graphs_and_the_engine_give_the_same_logits() {
     for (parts, hidden) in [("b", vec![]), ("", vec![8, 5]), ("t", vec![]), ("btt", vec![6])] {
         let rows = rows(parts, hidden);
-        let batch = batch(&rows.features);
+        let batch = batch(&rows.features, &rows.targets);
         let logits = predict::logits(&rows.description, &rows.parameters, &batch, Options::PLAIN, &mut Vec::new());
         let Engine::Predict(engine) = rows.engine.engine() else { panic!("wrong engine") };
         let width = logits.len() / rows.features.len();
@@ -244,13 +250,13 @@ fn predict_gradients_are_the_slopes_of_the_loss() {
     for (parts, hidden) in [("b", vec![]), ("bt", vec![9])] {
         let rows = rows(parts, hidden);
         let step = |parameters: &Tensors, gradients: &mut Tensors| {
-            let (batch, workspaces) = (batch(&rows.features), &mut Vec::new());
-            let (description, targets) = (&rows.description, &rows.targets);
-            predict::step(description, parameters, &batch, targets, 0.25, Options::PLAIN, workspaces, gradients) / 4.0
+            let (batch, workspaces) = (batch(&rows.features, &rows.targets), &mut Vec::new());
+            let description = &rows.description;
+            predict::step(description, parameters, &batch, 0.25, Options::PLAIN, workspaces, gradients) / 4.0
         };
         let mut gradients = Tensors::zeros(&rows.description.tensors());
         let loss = step(&rows.parameters, &mut gradients);
-        let batch = batch(&rows.features);
+        let batch = batch(&rows.features, &rows.targets);
         let logits = predict::logits(&rows.description, &rows.parameters, &batch, Options::PLAIN, &mut Vec::new());
         let alone = loss::outputs_loss(&rows.description.columns.outputs, &logits, &rows.targets, 1.0).0 / 4.0;
         assert!((loss - alone).abs() < 1e-6);

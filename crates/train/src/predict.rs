@@ -78,9 +78,9 @@ impl Objective for Data<'_> {
 
     fn step(&mut self, parameters: &Tensors, _: u64, batch: &[u32], how: How, gradients: &mut Tensors) -> f64 {
         let rows: Vec<usize> = batch.iter().map(|row| *row as usize).collect();
-        let (features, targets) = self.train.batch(&rows);
+        let batch = self.train.batch(&rows);
         let (How { scale, options }, workspaces) = (how, &mut self.workspaces);
-        nn::predict::step(self.description, parameters, &features, &targets, scale, options, workspaces, gradients)
+        nn::predict::step(self.description, parameters, &batch, scale, options, workspaces, gradients)
     }
 
     fn valid_loss(&mut self, parameters: &Tensors) -> Option<f64> {
@@ -91,10 +91,9 @@ impl Objective for Data<'_> {
         let rows: Vec<usize> = (0..count).collect();
         let mut sum = 0.0;
         for rows in rows.chunks(VALID_ROWS) {
-            let (features, targets) = self.valid.batch(rows);
-            let logits =
-                nn::predict::logits(self.description, parameters, &features, self.options, &mut self.workspaces);
-            sum += nn::loss::outputs_loss(&self.description.columns.outputs, &logits, &targets, 1.0).0;
+            let batch = self.valid.batch(rows);
+            let logits = nn::predict::logits(self.description, parameters, &batch, self.options, &mut self.workspaces);
+            sum += nn::loss::outputs_loss(&self.description.columns.outputs, &logits, &batch.targets, 1.0).0;
         }
         Some(sum / count as f64)
     }
@@ -121,18 +120,18 @@ impl Examples {
         Ok(Self { targets: targets.collect(), features: features? })
     }
 
-    fn batch(&self, rows: &[usize]) -> (Batch<'_>, Vec<Targets>) {
+    fn batch(&self, rows: &[usize]) -> Batch<'_> {
         let inputs = self.features.first().map_or(0, |features| features.tokens.len());
         let tokens = |input: usize| rows.iter().map(|row| self.features[*row].tokens[input].as_slice()).collect();
-        let batch = Batch {
-            sparse: rows.iter().map(|row| self.features[*row].sparse.as_slice()).collect(),
-            tokens: (0..inputs).map(tokens).collect(),
-        };
         let pick = |target: &Targets| match target {
             Targets::Labels(labels) => Targets::Labels(rows.iter().map(|row| labels[*row]).collect()),
             Targets::Values(values) => Targets::Values(rows.iter().map(|row| values[*row]).collect()),
         };
-        (batch, self.targets.iter().map(pick).collect())
+        Batch {
+            sparse: rows.iter().map(|row| self.features[*row].sparse.as_slice()).collect(),
+            tokens: (0..inputs).map(tokens).collect(),
+            targets: self.targets.iter().map(pick).collect(),
+        }
     }
 }
 
