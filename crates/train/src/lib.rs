@@ -18,6 +18,7 @@ mod optimizer;
 mod plan;
 mod predict;
 mod publish;
+mod range;
 mod schedule;
 mod trainer;
 mod watch;
@@ -25,12 +26,13 @@ mod watch;
 use std::ops::ControlFlow;
 
 use base::Context;
-use store::{Artifact, Made, Store};
+use store::{Artifact, Made, StageKey, Store};
 
 pub use error::TrainError;
 pub use facts::{DataShape, Facts};
 pub use history::{History, HistoryPoint};
 pub use plan::{Plan, Settings, plan, plan_for};
+pub use range::{RANGE_FILE, RangePoint, RangeTest, range_test};
 pub use trainer::EpochReport;
 
 /// Raised whenever the same inputs would give another result.
@@ -51,13 +53,7 @@ pub fn run(
     dataset: &Artifact,
     observer: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
 ) -> Result<Made, TrainError> {
-    let made = store.stage(&plan.key(dataset), |work| {
-        kernels::parallel::set_threads(context.threads);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads).build();
-        let pool = pool.map_err(|error| TrainError::Threads { what: error.to_string() })?;
-        // Observers are not sent between threads, so that the pool only computes.
-        trainer::Session { context, work, plan, dataset, pool: &pool }.train(observer)
-    })?;
+    let made = in_session(context, store, &plan.key(dataset), plan, dataset, |session| session.train(observer))?;
     if made.cached {
         for report in History::load(&made.artifact.path(HISTORY_FILE))?.reports() {
             if observer(report).is_break() {
@@ -66,6 +62,24 @@ pub fn run(
         }
     }
     Ok(made)
+}
+
+/// Makes an artifact in a session that has threads to compute on.
+fn in_session(
+    context: &Context,
+    store: &Store,
+    key: &StageKey,
+    plan: &Plan,
+    dataset: &Artifact,
+    make: impl FnOnce(&trainer::Session<'_>) -> Result<(), TrainError>,
+) -> Result<Made, TrainError> {
+    store.stage(key, |work| {
+        kernels::parallel::set_threads(context.threads);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads).build();
+        let pool = pool.map_err(|error| TrainError::Threads { what: error.to_string() })?;
+        // Observers are not sent between threads, so that the pool only computes.
+        make(&trainer::Session { context, work, plan, dataset, pool: &pool })
+    })
 }
 
 #[cfg(test)]

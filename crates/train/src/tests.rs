@@ -1,3 +1,5 @@
+mod settings;
+
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -96,7 +98,7 @@ fn verses(store: &Store) -> Artifact {
 #[test]
 fn the_line_is_the_least_squares_line_with_every_optimiser() {
     let (_folder, store) = open();
-    for optimizer in ["sgd", "adam", "adamw", "rmsprop"] {
+    for optimizer in ["sgd", "adam", "adamw", "rmsprop", "lion"] {
         for (intercept, a, b) in [(false, 1.2, 0.0), (true, 0.6, 2.2)] {
             let rest = format!("[model]\nhidden = []\nintercept = {intercept}\n[train]\noptimizer = \"{optimizer}\"");
             let dataset = line(&store, intercept);

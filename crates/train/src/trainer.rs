@@ -71,15 +71,15 @@ pub(crate) struct Session<'a> {
 }
 
 /// What goes along with a training and is no part of its state.
-struct Run<'a> {
-    objective: &'a mut dyn Objective,
+pub(crate) struct Run<'a> {
+    pub(crate) objective: &'a mut dyn Objective,
     gradients: Tensors,
     saver: Saver,
     clock: Clock,
     watch: Watch,
     /// Steps of an epoch.
     batches: u64,
-    task: Box<dyn Task>,
+    pub(crate) task: Box<dyn Task>,
 }
 
 impl Session<'_> {
@@ -107,17 +107,9 @@ impl Session<'_> {
     ) -> Result<State, TrainError> {
         let mut state = self.begin();
         let settings = &self.plan.settings;
-        let batches = objective.examples().div_ceil(settings.batch_size as usize) as u64;
-        let steps = settings.epochs * batches;
-        let mut run = Run {
-            objective,
-            gradients: Tensors::zeros(&self.plan.description.tensors()),
-            saver: Saver::default(),
-            clock: Clock::new(self.plan.checkpoint_seconds, state.progress.history.seconds),
-            watch: Watch::new(self.plan.flops_per_unit(), settings.compute),
-            batches,
-            task: self.context.begin("train", Some(steps), "steps"),
-        };
+        let steps = settings.epochs * self.batches(objective);
+        let mut run = self.run_of(objective, "train", steps);
+        run.clock.before = state.progress.history.seconds;
         let patience = settings.patience;
         let mut over = patience > 0 && state.progress.waited >= patience;
         while state.progress.step < steps && !over {
@@ -143,6 +135,32 @@ impl Session<'_> {
         run.saver.wait()?;
         self.close(run, &mut state)?;
         Ok(state)
+    }
+
+    /// Steps of an epoch.
+    fn batches(&self, objective: &dyn Objective) -> u64 {
+        objective.examples().div_ceil(self.plan.settings.batch_size as usize) as u64
+    }
+
+    /// What goes along with a training of so many steps.
+    pub(crate) fn run_of<'a>(&self, objective: &'a mut dyn Objective, label: &str, steps: u64) -> Run<'a> {
+        Run {
+            batches: self.batches(objective),
+            objective,
+            gradients: Tensors::zeros(&self.plan.description.tensors()),
+            saver: Saver::default(),
+            clock: Clock::new(self.plan.checkpoint_seconds),
+            watch: Watch::new(self.plan.flops_per_unit(), self.plan.settings.compute),
+            task: self.context.begin(label, Some(steps), "steps"),
+        }
+    }
+
+    /// What the plan's model learns from.
+    pub(crate) fn objective(&self) -> Result<Box<dyn Objective + '_>, TrainError> {
+        Ok(match &self.plan.facts.shape {
+            DataShape::Predict(_) => Box::new(predict::Data::read(self)?),
+            DataShape::Language { .. } => Box::new(language::Data::read(self)?),
+        })
     }
 
     /// Writes the history's sums, and chooses the weights to keep.
@@ -177,7 +195,7 @@ impl Session<'_> {
         }
     }
 
-    fn fresh(&self) -> State {
+    pub(crate) fn fresh(&self) -> State {
         let list = self.plan.description.tensors();
         let parameters = nn::initial(&self.plan.description, self.plan.seed);
         State {
@@ -267,7 +285,7 @@ impl Session<'_> {
     }
 
     /// One update of the weights, the batch in as many parts as the settings say.
-    fn one_step(
+    pub(crate) fn one_step(
         &self,
         run: &mut Run<'_>,
         state: &mut State,
@@ -345,9 +363,9 @@ struct Clock {
 }
 
 impl Clock {
-    fn new(checkpoint_seconds: u32, before: f64) -> Self {
+    fn new(checkpoint_seconds: u32) -> Self {
         let every = Duration::from_secs(u64::from(checkpoint_seconds));
-        Self { begun: Instant::now(), before, saved: Instant::now(), every }
+        Self { begun: Instant::now(), before: 0.0, saved: Instant::now(), every }
     }
 
     fn seconds(&self) -> f64 {

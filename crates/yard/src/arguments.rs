@@ -79,7 +79,13 @@ pub enum Command {
         explain_drops: bool,
     },
     /// Train the model.
-    Train(ProjectArguments),
+    Train {
+        #[command(flatten)]
+        project: ProjectArguments,
+        /// Train nothing: find a learning rate by a hundred steps with a rising one (a range test).
+        #[arg(long)]
+        find_rate: bool,
+    },
     /// Search for better settings.
     Tune(ProjectArguments),
     /// Make the model smaller, and measure what it cost.

@@ -5,6 +5,7 @@ mod init;
 mod monitor;
 mod plan;
 mod predict;
+mod range;
 pub mod registry;
 mod report;
 mod rollout;
@@ -25,7 +26,8 @@ pub fn execute(command: Command, output: Output, context: &Context) -> Result<()
         Command::Plan(project) => plan::plan(output, &project),
         Command::Run(project) => run::run(output, context, &project, Until::Report),
         Command::Data { project, explain_drops } => data::data(output, context, &project, explain_drops),
-        Command::Train(project) => run::run(output, context, &project, Until::Train),
+        Command::Train { project, find_rate: true } => range::find_rate(output, context, &project),
+        Command::Train { project, .. } => run::run(output, context, &project, Until::Train),
         Command::Tune(project) => run::run(output, context, &project, Until::Tune),
         Command::Compress(project) => run::run(output, context, &project, Until::Compress),
         Command::Package(project) => run::run(output, context, &project, Until::Package),

@@ -155,6 +155,11 @@ impl<'a> Pipeline<'a> {
         }));
     }
 
+    /// Runs the data stage alone.
+    pub fn dataset(&mut self) -> Result<Artifact, Error> {
+        self.data(Until::Train)
+    }
+
     fn data(&mut self, until: Until) -> Result<Artifact, Error> {
         let plan = data::plan(&self.project).map_err(boxed)?;
         if until == Until::Data {
