@@ -65,7 +65,8 @@ fn main() {
     sorted.sort_by(f64::total_cmp);
     let median = sorted[sorted.len() / 2];
     println!(
-        "{{\"workload\":\"{name}\",\"compute\":\"{compute}\",\"parameters\":{},\"steps\":{},\"tokens_per_second\":{:.0},\"step_ms\":{:.2},\"best_ms\":{:.2},\"first_loss\":{:.4},\"last_loss\":{:.4},\"page_faults_per_step\":{},\"peak_mib\":{}}}",
+        "{{\"workload\":\"{name}\",\"compute\":\"{compute}\",\"isa\":\"{:?}\",\"parameters\":{},\"steps\":{},\"tokens_per_second\":{:.0},\"step_ms\":{:.2},\"best_ms\":{:.2},\"first_loss\":{:.4},\"last_loss\":{:.4},\"page_faults_per_step\":{},\"peak_mib\":{}}}",
+        kernels::isa::current(),
         model.parameters(),
         times.len(),
         model.tokens() as f64 / median,
