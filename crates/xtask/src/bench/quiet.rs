@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// How long one look at the machine takes.
 const LOOK: Duration = Duration::from_millis(500);
 /// The longest wait for a quiet machine.
-const WAIT: Duration = Duration::from_secs(120);
+const WAIT: Duration = Duration::from_secs(20);
 /// The share of all processors that may be busy.
 const BUSY_MAX: f64 = 0.1;
 
