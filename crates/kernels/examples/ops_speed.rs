@@ -120,8 +120,7 @@ fn positions_and_embeddings() {
     time("embedding backward", 3.0 * bytes, "B", || embedding::embed_backward(&mut d_rows, &y, &tokens, width));
 }
 
-fn heads() {
-    let [count, width, _, classes] = SHAPE;
+fn heads(count: usize, width: usize, classes: usize) {
     let (hidden, table) = (numbers(count * width, 1), numbers(classes * width, 2));
     let targets_n: Vec<u32> = (0..count as u32).map(|row| row.wrapping_mul(2_654_435_761) % classes as u32).collect();
     let flop = (2 * count * width * classes) as f64;
@@ -133,10 +132,10 @@ fn heads() {
             compute,
         };
         let (mut d_hidden, mut d_table) = (vec![0.0; hidden.len()], vec![0.0; table.len()]);
-        time(&format!("head, loss alone, {compute:?}"), flop, "FLOP", || {
+        time(&format!("head of {classes}, loss alone, {compute:?}"), flop, "FLOP", || {
             std::hint::black_box(head.loss());
         });
-        time(&format!("head, loss and gradients, {compute:?}"), 3.0 * flop, "FLOP", || {
+        time(&format!("head of {classes}, loss and gradients, {compute:?}"), 3.0 * flop, "FLOP", || {
             let to = HeadGradients { d_hidden_nw: &mut d_hidden, d_table_vw: &mut d_table, scale: 1e-3 };
             std::hint::black_box(head.loss_and_gradients(to));
         });
@@ -185,7 +184,8 @@ fn main() {
     norms();
     activations();
     positions_and_embeddings();
-    heads();
+    heads(SHAPE[0], SHAPE[1], SHAPE[3]);
+    heads(2048, 576, 49_152);
     for compute in [Compute::F32, Compute::Bf16] {
         attention(8, 256, 6, 6, 64, compute);
         attention(4, 512, 9, 3, 64, compute);

@@ -24,8 +24,9 @@ pub const IGNORE: u32 = u32::MAX;
 
 /// Logits of a chunk: 16 MiB of them, half of what a large cache holds.
 const CHUNK: usize = 1 << 22;
-/// The fewest rows of a chunk; fewer would load the table for too little work.
-const CHUNK_ROWS: usize = 128;
+/// The fewest rows of a chunk: a large table and its gradient come through memory once a chunk, and with fewer
+/// rows that takes as long as the products.
+const CHUNK_ROWS: usize = 256;
 /// Elements of a task of the losses of single numbers.
 const PIECE: usize = 1 << 14;
 

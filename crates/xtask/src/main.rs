@@ -15,6 +15,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask test [--full]   every check; --full adds the heavy real counterparts (skopeo, podman, Chromium)
 cargo xtask bench           start time, second run, server readiness and memory, beside their targets
+cargo xtask bench train [WORKLOAD..] [--rounds N]
+                            training steps beside PyTorch's: gpt, smollm, minilm, cnn, lstm (default: all, 5 rounds)
 cargo xtask docs            write the generated pages: docs/yard.toml.md and docs/yard.schema.json";
 
 fn main() -> ExitCode {
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["test"] => test::run(false),
         ["test", "--full"] => test::run(true),
-        ["bench"] => bench::run(),
+        ["bench", words @ ..] => bench::run(words),
         ["docs"] => docs::write(),
         _ => Err(USAGE.to_owned()),
     };

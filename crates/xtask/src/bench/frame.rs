@@ -1,5 +1,4 @@
-//! `cargo xtask bench`: what must be quick, measured, beside its target. Medians of several rounds;
-//! nothing here is a test, because a busy machine is no defect.
+//! `cargo xtask bench`: start times and memory of the program, beside their targets. Medians of several rounds.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

@@ -1,0 +1,18 @@
+//! Benchmarks: `cargo xtask bench` measures the program itself ([`frame`]), `cargo xtask bench train` its training
+//! beside PyTorch's ([`train`], [`peers`]). Nothing here is a test, because a busy machine is no defect.
+
+mod frame;
+mod peers;
+mod quiet;
+mod train;
+
+use crate::steps::Outcome;
+
+/// Runs what the words behind `bench` say.
+pub fn run(words: &[&str]) -> Outcome {
+    match words {
+        [] => frame::run(),
+        ["train", words @ ..] => train::run(words),
+        _ => Err(crate::USAGE.to_owned()),
+    }
+}
