@@ -82,7 +82,7 @@ fn main() {
     let mut random = Random::new(1, &[]);
     let tokens: Vec<u32> = (0..=time * batch).map(|_| random.below(description.shape.vocabulary) as u32).collect();
     let batch = Batch::even(tokens[..time * batch].to_vec(), tokens[1..].to_vec(), time);
-    let options = Options { compute, dropout: Dropout::OFF, recompute: false };
+    let options = Options { compute, ..Options::PLAIN };
     let mut workspace = Workspace::default();
     let (mut times, mut losses) = (Vec::new(), Vec::new());
     let begun = Instant::now();

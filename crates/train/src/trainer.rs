@@ -114,7 +114,7 @@ impl Session<'_> {
             gradients: Tensors::zeros(&self.plan.description.tensors()),
             saver: Saver::default(),
             clock: Clock::new(self.plan.checkpoint_seconds, state.progress.history.seconds),
-            watch: Watch::new(self.plan.flops_per_unit(), settings.compute),
+            watch: Watch::new(self.plan.flops_per_unit(), settings.compute, settings.device == nn::Device::Cpu),
             batches,
             task: self.context.begin("train", Some(steps), "steps"),
         };
