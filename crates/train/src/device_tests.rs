@@ -17,7 +17,7 @@ fn a_composed_training_follows_the_curve_of_the_kernels() {
                     compute = \"f32\"";
     let gpt = "[model]\nsize = \"tiny\"\ncontext = 16\narchitecture = \"gpt2\"\n[train]\nepochs = 3\nbatch_size = 16\n\
                packing = \"documents\"\naccumulate = 2\ncompute = \"f32\"";
-    let encoder = "[model]\nsize = \"tiny\"\nhidden = [8]\n[train]\nepochs = 2\ndropout = 0.1\nbatch_size = 64";
+    let encoder = "[model]\nsize = \"tiny\"\nhidden = [8]\n[train]\nepochs = 6\ndropout = 0.1\nbatch_size = 64";
     for (family, columns, rest) in [("language", "", language), ("language", "", gpt), ("predict", MIXED, encoder)] {
         let (_folder, store) = open();
         let dataset = if family == "predict" { mixed(&store, 0) } else { verses(&store) };

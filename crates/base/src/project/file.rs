@@ -403,12 +403,14 @@ pub struct TrainConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recompute_activations: Option<bool>,
     /// In what precision matrix products and attention are computed; weights and sums are always `f32`.
-    /// Derived: `bf16` for language models where the processor has instructions for it, `f32` otherwise.
+    /// Derived: `bf16` for language models where the processor has instructions for it and `device` is `cpu`,
+    /// `f32` otherwise. On `cuda` the results of products are rounded to `bf16` too; `wgpu` has no `bf16`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute: Option<Compute>,
     /// What computes the steps of transformers and of hidden layers. A GPU needs a `yard` built with the feature
-    /// of that name; the optimiser, sums over sparse features and linear models stay on the CPU, and serving
-    /// and test metrics too. On a GPU a repeated run need not give the same bits.
+    /// of that name. The optimiser, sums over sparse features and linear models stay on the CPU, as do test
+    /// metrics and serving. On a GPU a repeated run need not give the same bits. `cuda` takes the first GPU
+    /// that the driver shows (`CUDA_VISIBLE_DEVICES` chooses), `wgpu` any with Vulkan, Metal or DirectX 12.
     pub device: Device,
     /// How documents become sequences (`language` only).
     pub packing: Packing,
