@@ -107,3 +107,31 @@ fn composed_predict_models_are_those_of_the_kernels() {
         }
     }
 }
+
+/// Does nothing where there is no GPU, or none that this was built for.
+#[test]
+fn a_gpu_that_is_there_gives_what_the_kernels_give() {
+    for device in [Device::Cuda, Device::Wgpu] {
+        if device.open().is_err() {
+            continue;
+        }
+        for shape in shapes(tokenizer().vocabulary_size(), true) {
+            let mut verses = language_model(shape);
+            verses.batch.lengths = vec![5, 1, 8];
+            verses.batch.targets[3] = language::Batch::IGNORED;
+            let options = Options { dropout: DROPOUT, ..Options::PLAIN };
+            let (loss, gradients) = verses.step(options);
+            let (found, composed) = verses.step(Options { device, ..options });
+            assert!((loss - found).abs() < 1e-3 * loss, "{}: {loss} and {found}", device.name());
+            let difference: Vec<f32> = gradients.flat().iter().zip(composed.flat()).map(|(a, b)| a - b).collect();
+            let share = kernels::global_norm(&[&difference]) / kernels::global_norm(&[gradients.flat()]);
+            // Tensor cores may round the inputs of products to TF32.
+            assert!(share < 0.02, "{}: {share}", device.name());
+        }
+        let rows = rows("btt", vec![6]);
+        let (logits, loss, _) = predicted(&rows, DROPOUT, Options::PLAIN);
+        let (found, found_loss, _) = predicted(&rows, DROPOUT, Options { device, ..Options::PLAIN });
+        assert!((loss - found_loss).abs() < 1e-3 * loss, "{}: {loss} and {found_loss}", device.name());
+        assert!(logits.iter().zip(&found).all(|(a, b)| (a - b).abs() < 0.02 * (1.0 + a.abs())), "{}", device.name());
+    }
+}
