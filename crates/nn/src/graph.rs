@@ -6,10 +6,17 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
 use crate::tensors::Tensors;
+use crate::transformer::Options;
 
-/// The device that everything here computes on: the CPU.
-pub(crate) fn device(tracked: bool) -> Device {
-    if tracked { Device::flex().autodiff() } else { Device::flex() }
+/// Where the graph of a step is built. Where memory is to be saved, Burn keeps less for the backward pass and
+/// computes the rest again.
+pub(crate) fn device(options: Options, tracked: bool) -> Device {
+    let device = options.device.burn();
+    match (tracked, options.recompute) {
+        (false, _) => device,
+        (true, false) => device.autodiff(),
+        (true, true) => device.autodiff().gradient_checkpointing(),
+    }
 }
 
 /// A matrix from plain values, without a copy.
@@ -33,8 +40,8 @@ pub(crate) struct Leaves {
 
 impl Leaves {
     /// Leaves for the parameters that `wanted` accepts; vectors become matrices of one row.
-    pub(crate) fn new(parameters: &Tensors, tracked: bool, wanted: impl Fn(&str) -> bool) -> Self {
-        let device = device(tracked);
+    pub(crate) fn new(parameters: &Tensors, options: Options, tracked: bool, wanted: impl Fn(&str) -> bool) -> Self {
+        let device = device(options, tracked);
         let mut tensors = BTreeMap::new();
         for (position, one) in parameters.all().enumerate() {
             if wanted(one.name) {

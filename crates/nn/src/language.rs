@@ -1,19 +1,20 @@
 //! One step of a causal language model: the cross-entropy of the next token, and its gradients.
 //!
 //! Embedding, layers and head (matrix product, softmax, cross-entropy) are coarse operations of `kernels`
-//! with hand-written backward passes.
+//! with hand-written backward passes; on another device than the CPU `composed` takes their place.
 
 use infer::description::LanguageDescription;
 use kernels::cross_entropy::{Head, HeadGradients, IGNORE};
 use kernels::embedding::{embed, embed_backward};
 use kernels::gemm::Matrix;
 
+use crate::composed;
 use crate::tensors::Tensors;
 use crate::transformer::{Frame, Options, Transformer, Workspace, sized};
 
 /// The embedding, which is the head as well where the head is tied.
-const TABLE: &str = "model.embed_tokens.weight";
-const POSITIONS: &str = "model.embed_positions.weight";
+pub(crate) const TABLE: &str = "model.embed_tokens.weight";
+pub(crate) const POSITIONS: &str = "model.embed_positions.weight";
 const HEAD: &str = "lm_head.weight";
 
 /// Sequences, one after another.
@@ -55,6 +56,9 @@ pub fn step(
     workspace: &mut Workspace,
     gradients: &mut Tensors,
 ) -> f64 {
+    if options.device.is_composed() {
+        return composed::language::step(description, parameters, batch, scale, options, gradients);
+    }
     let frame = Frame::new(batch.lengths.iter().copied());
     let transformer = transformer(description, parameters, &frame, options);
     embed_tokens(description, parameters, batch, &frame, workspace);
@@ -86,6 +90,9 @@ pub fn loss(
     options: Options,
     workspace: &mut Workspace,
 ) -> f64 {
+    if options.device.is_composed() {
+        return composed::language::loss(description, parameters, batch, options);
+    }
     outputs(description, parameters, batch, options, workspace);
     head(description, parameters, &workspace.y_nw, batch, options).loss().sum
 }
@@ -140,7 +147,8 @@ fn transformer<'a>(
     Transformer { shape: &description.shape, prefix: "", parameters, frame, options }
 }
 
-fn head_name(description: &LanguageDescription) -> &'static str {
+/// The matrix of the head.
+pub(crate) fn head_name(description: &LanguageDescription) -> &'static str {
     if description.shape.untied_head { HEAD } else { TABLE }
 }
 

@@ -2,15 +2,18 @@
 //!
 //! The sum over the shared table of sparse features is one coarse operation with a hand-written
 //! backward pass: a row touches a few hundred of its rows, and a dense product would touch them all.
-//! Hidden layers are a Burn graph, of which transformers are leaves; a linear model needs none.
+//! Hidden layers are a Burn graph, of which transformers are leaves; a linear model needs none. On another
+//! device than the CPU the graph is built there and transformers are a part of it; the sum over sparse
+//! features and the losses stay on the CPU.
 
+use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use burn::tensor::{Device, Tensor};
 use infer::description::{Encoding, PredictDescription, TransformerShape};
 use kernels::parallel;
 
 use kernels::embedding::{embed, embed_backward};
 
+use crate::composed;
 use crate::dropout::Dropout;
 use crate::graph::{Leaves, backward, leaf, matrix, values};
 use crate::loss::{Targets, outputs_loss};
@@ -56,15 +59,17 @@ pub fn step(
         return loss;
     }
     let encoders = encoders(description, parameters, batch, options, workspaces);
-    let leaves = Leaves::new(parameters, true, in_graph);
+    let leaves = Leaves::new(parameters, options, true, |name| in_graph(name, options));
     let h0_bh = leaf(h0, [batch.sparse.len(), width], &leaves.device, true);
     let pooled: Vec<Tensor<2>> =
-        encoders.iter().zip(&*workspaces).map(|(one, workspace)| one.pooled(workspace, &leaves.device, true)).collect();
+        encoders.iter().zip(&*workspaces).map(|(one, workspace)| one.pooled(workspace, &leaves, true)).collect();
     let logits = layers(description, &leaves, h0_bh.clone(), &encoders, &pooled, options.dropout);
     let (loss, dlogits) = outputs_loss(outputs, &values(logits.clone().inner()), &batch.targets, scale);
     let mut found = backward(logits, dlogits);
     leaves.read(&mut found, gradients);
-    for ((encoder, workspace), pooled) in encoders.iter().zip(workspaces).zip(pooled) {
+    // Composed, a transformer is no leaf: its gradients were read with the others.
+    let leaf_encoders = encoders.iter().filter(|encoder| !encoder.options.device.is_composed());
+    for ((encoder, workspace), pooled) in leaf_encoders.zip(workspaces).zip(pooled) {
         if let Some(dpooled) = pooled.grad_remove(&mut found) {
             encoder.backward(parameters, &values(dpooled), workspace, gradients);
         }
@@ -91,25 +96,25 @@ pub fn logits(
     }
     let options = Options { dropout: Dropout::OFF, ..options };
     let encoders = encoders(description, parameters, batch, options, workspaces);
-    let leaves = Leaves::new(parameters, false, in_graph);
+    let leaves = Leaves::new(parameters, options, false, |name| in_graph(name, options));
     let h0_bh = matrix(h0, [batch.sparse.len(), width], &leaves.device);
-    let pooled: Vec<Tensor<2>> = encoders
-        .iter()
-        .zip(&*workspaces)
-        .map(|(one, workspace)| one.pooled(workspace, &leaves.device, false))
-        .collect();
+    let pooled: Vec<Tensor<2>> =
+        encoders.iter().zip(&*workspaces).map(|(one, workspace)| one.pooled(workspace, &leaves, false)).collect();
     values(layers(description, &leaves, h0_bh, &encoders, &pooled, Dropout::OFF))
 }
 
-/// Whether the first layer's sum is all there is.
-fn is_linear(description: &PredictDescription) -> bool {
+/// Whether the sum over sparse features is all there is. It stays on the CPU, whatever the device.
+#[must_use]
+pub fn is_linear(description: &PredictDescription) -> bool {
     let transformer = |encoding: &Encoding| matches!(encoding, Encoding::Transformer { .. });
     description.hidden.is_empty() && !description.columns.inputs.iter().any(|input| transformer(&input.encoding))
 }
 
-/// The graph has the projections of transformers and the layers behind the first sum.
-fn in_graph(name: &str) -> bool {
-    name.ends_with(".projection") || (name.starts_with("layer.") && name != "layer.0.bias")
+/// The graph has the projections of transformers and the layers behind the first sum; composed, the
+/// transformers as well.
+fn in_graph(name: &str, options: Options) -> bool {
+    let composed = options.device.is_composed() && name != TABLE;
+    name != "layer.0.bias" && (composed || name.ends_with(".projection") || name.starts_with("layer."))
 }
 
 /// `layer.0.bias + Σ value · features.weight[index]` for every row: `[rows, width]`.
@@ -199,6 +204,9 @@ impl<'a> Encoder<'a> {
     }
 
     fn forward(&self, parameters: &Tensors, workspace: &mut Workspace) {
+        if self.options.device.is_composed() {
+            return;
+        }
         let learned = self.shape.learned_positions > 0;
         let positions =
             learned.then(|| (parameters.values(&self.name("embed_positions")), &self.frame.positions_n[..]));
@@ -208,7 +216,11 @@ impl<'a> Encoder<'a> {
     }
 
     /// The mean of each sequence's outputs, `[batch, width]`; zeros for an empty sequence.
-    fn pooled(&self, workspace: &Workspace, device: &Device, tracked: bool) -> Tensor<2> {
+    fn pooled(&self, workspace: &Workspace, leaves: &Leaves, tracked: bool) -> Tensor<2> {
+        if self.options.device.is_composed() {
+            let (shape, prefix, tokens, options) = (self.shape, &*self.prefix, &self.tokens[..], self.options);
+            return composed::encoder::Input { shape, prefix, tokens, sequences: &self.frame, options }.pooled(leaves);
+        }
         let width = self.shape.width;
         let mut pooled = vec![0.0_f32; self.frame.sequences.len() * width];
         for (mean, rows) in pooled.chunks_exact_mut(width).zip(&self.frame.sequences) {
@@ -216,7 +228,7 @@ impl<'a> Encoder<'a> {
                 kernels::axpy(mean, 1.0 / rows.len() as f32, row);
             }
         }
-        leaf(pooled, [self.frame.sequences.len(), width], device, tracked)
+        leaf(pooled, [self.frame.sequences.len(), width], &leaves.device, tracked)
     }
 
     /// Adds the gradients of the transformer's parameters, from those of the means.

@@ -15,6 +15,8 @@ use kernels::gemm::Compute;
 use super::random::Random;
 use super::*;
 
+mod devices;
+
 const CLEAN: TextCleaning = TextCleaning { unicode: true, whitespace: true };
 const TEXTS: [&str; 4] =
     ["the card did not arrive", "where is my card", "my top up failed", "card payment failed twice"];
@@ -286,8 +288,8 @@ fn computing_activations_again_changes_no_bit() {
         let verses = language_model(shape);
         let dropout = Dropout { share: 0.2, seed: 1, step: 3 };
         for compute in [Compute::F32, Compute::Bf16] {
-            let kept = verses.step(Options { compute, dropout, recompute: false });
-            assert!(kept == verses.step(Options { compute, dropout, recompute: true }));
+            let kept = verses.step(Options { compute, dropout, ..Options::PLAIN });
+            assert!(kept == verses.step(Options { compute, dropout, recompute: true, ..Options::PLAIN }));
         }
     }
 }
@@ -320,13 +322,14 @@ fn the_layers_are_those_that_burn_differentiates() {
             let dropout = Dropout { share: 0.3, seed: 1, step: 2 };
             let frame = transformer::Frame::new([5, 3]);
 
-            let leaves = graph::Leaves::new(&parameters, true, |name| !name.contains("embed_tokens"));
+            let leaves = graph::Leaves::new(&parameters, Options::PLAIN, true, |name| !name.contains("embed_tokens"));
             let leaf = graph::leaf(x.clone(), [8, 12], &leaves.device, true);
             let composed = composed::Composed {
                 shape: &shape,
                 prefix: "",
                 leaves: &leaves,
                 frame: &composed::Frame::new(&shape, &frame, &leaves.device),
+                compute: Compute::F32,
                 dropout,
             };
             let y = composed.forward(leaf.clone());
@@ -368,7 +371,7 @@ fn threads_and_repetition_change_no_bit() {
         let run = |threads: usize| {
             kernels::parallel::set_threads(threads);
             let mut gradients = Tensors::zeros(&description.shape.tensors(""));
-            let options = Options { compute, dropout: Dropout { share: 0.1, seed: 3, step: 5 }, recompute: false };
+            let options = Options { compute, dropout: Dropout { share: 0.1, seed: 3, step: 5 }, ..Options::PLAIN };
             let mut workspace = Workspace::default();
             let scale = 1.0 / 512.0;
             let loss =

@@ -140,11 +140,22 @@ pub(crate) fn epochs(file: &ProjectFile, kind: Kind, rows: u64) -> u64 {
     }
 }
 
-/// The precision of products: bf16 for language models where the processor has instructions for it.
+/// What computes the steps.
+pub(crate) fn device(device: project::Device) -> nn::Device {
+    match device {
+        project::Device::Cpu => nn::Device::Cpu,
+        project::Device::Cuda => nn::Device::Cuda,
+        project::Device::Wgpu => nn::Device::Wgpu,
+    }
+}
+
+/// The precision of products: bf16 for language models where the processor has instructions for it and is
+/// what computes.
 pub(crate) fn compute(file: &ProjectFile, kind: Kind) -> Compute {
     match file.train.compute {
         Some(project::Compute::F32) => Compute::F32,
         Some(project::Compute::Bf16) => Compute::Bf16,
+        None if file.train.device != project::Device::Cpu => Compute::F32,
         None if kind == Kind::Language && kernels::isa::best() >= kernels::isa::Isa::Avx512Bf16 => Compute::Bf16,
         None => Compute::F32,
     }

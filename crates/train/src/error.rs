@@ -40,6 +40,9 @@ pub enum TrainError {
         /// What to do.
         hint: &'static str,
     },
+    /// The device of the project file cannot be used.
+    #[error("failed to begin the training: {0}")]
+    Device(#[from] nn::DeviceError),
     /// The loss jumped, or the loss or a gradient is not a number any more.
     #[error("failed to train: {what} at step {step} (epoch {epoch}){}", if *mishaps > 0 { format!(", after {mishaps} earlier mishaps") } else { String::new() })]
     Diverged {
@@ -91,7 +94,7 @@ impl Failure for TrainError {
             Self::Dataset(error) => error.fault(),
             Self::Infer(error) => error.fault(),
             Self::Io { error, .. } => io_fault(error),
-            Self::Plan { .. } | Self::Diverged { .. } => Fault::User,
+            Self::Plan { .. } | Self::Device(_) | Self::Diverged { .. } => Fault::User,
             Self::Stopped { .. } | Self::Cut { .. } => Fault::Stopped,
             Self::Threads { .. } => Fault::Internal,
         }
@@ -103,7 +106,7 @@ impl Failure for TrainError {
             Self::Dataset(error) => error.hint(),
             Self::Infer(error) => error.hint(),
             Self::Io { error, .. } => io_hint(error),
-            Self::Plan { hint, .. } => Some((*hint).to_owned()),
+            Self::Plan { hint, .. } | Self::Device(nn::DeviceError { hint, .. }) => Some((*hint).to_owned()),
             Self::Diverged { learning_rate, .. } => Some(format!(
                 "The learning rate was {learning_rate:.2e}: set a lower one, such as train.learning_rate = {:.1e}, or \
                  train.retries = 3, which goes back to the last checkpoint and on with half the rate.",

@@ -5,7 +5,8 @@
 //! that will serve it, and measures it on the test split.
 //!
 //! **Invariant:** a result depends on the plan, the dataset and the seed alone: not on threads, time,
-//! or where the training was stopped and continued. Read on in `trainer`.
+//! or where the training was stopped and continued. (A GPU may add in another order; its name is in the
+//! key.) Read on in `trainer`.
 
 mod checkpoint;
 mod coefficients;
@@ -26,6 +27,7 @@ mod watch;
 use std::ops::ControlFlow;
 
 use base::Context;
+use infer::description::Task;
 use store::{Artifact, Made, StageKey, Store};
 
 pub use error::TrainError;
@@ -45,7 +47,7 @@ pub const HISTORY_FILE: &str = "history.json";
 ///
 /// # Errors
 /// [`TrainError::Stopped`] after Ctrl-C, with a checkpoint written; [`TrainError::Cut`] when the
-/// observer ended it; [`TrainError::Diverged`]; whatever reading, writing and loading give.
+/// observer ended it; [`TrainError::Device`] when the device cannot be used; [`TrainError::Diverged`]; whatever reading, writing and loading give.
 pub fn run(
     context: &Context,
     store: &Store,
@@ -74,6 +76,7 @@ fn in_session(
     make: impl FnOnce(&trainer::Session<'_>) -> Result<(), TrainError>,
 ) -> Result<Made, TrainError> {
     store.stage(key, |work| {
+        open_device(context, plan)?;
         kernels::parallel::set_threads(context.threads);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads).build();
         let pool = pool.map_err(|error| TrainError::Threads { what: error.to_string() })?;
@@ -82,6 +85,22 @@ fn in_session(
     })
 }
 
+/// Opens the device that the plan names. A linear model has nothing for it, and people are told.
+fn open_device(context: &Context, plan: &Plan) -> Result<(), TrainError> {
+    let device = plan.settings.device;
+    device.open()?;
+    let linear = matches!(&plan.description.task, Task::Predict(predict) if nn::predict::is_linear(predict));
+    if device != nn::Device::Cpu && linear {
+        let name = device.name();
+        context
+            .progress
+            .note(&format!("train: a linear model is computed on the CPU, with train.device = {name:?} too"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod device_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use infer::description::{
     TransformerShape, Weights,
 };
 use kernels::gemm::Compute;
-use nn::{Dropout, Options};
+use nn::{Device, Dropout, Options};
 use serde::Serialize;
 use serde_json::json;
 use store::{Artifact, StageKey};
@@ -58,6 +58,9 @@ pub struct Settings {
     /// The precision of products.
     #[serde(serialize_with = "compute_name")]
     pub compute: Compute,
+    /// What computes the steps. On the CPU it stands in no key, so that models keep theirs.
+    #[serde(serialize_with = "device_name", skip_serializing_if = "is_cpu")]
+    pub device: Device,
     /// How documents become sequences.
     pub packing: Packing,
     /// Decay of the moving average of the weights; 0: none.
@@ -83,10 +86,19 @@ fn compute_name<S: serde::Serializer>(compute: &Compute, serializer: S) -> Resul
     })
 }
 
+fn device_name<S: serde::Serializer>(device: &Device, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(device.name())
+}
+
+fn is_cpu(device: &Device) -> bool {
+    *device == Device::Cpu
+}
+
 impl Settings {
     /// How a step computes.
     pub(crate) fn options(&self, dropout: Dropout) -> Options {
-        Options { compute: self.compute, dropout, recompute: self.recompute_activations }
+        let (compute, device) = (self.compute, self.device);
+        Options { compute, dropout, recompute: self.recompute_activations, device }
     }
 }
 
@@ -157,6 +169,7 @@ pub fn plan_for(project: &Project, facts: Facts) -> Result<Plan, TrainError> {
         accumulate: file.train.accumulate.unwrap_or(1),
         recompute_activations: file.train.recompute_activations.unwrap_or(false),
         compute: derive::compute(file, kind),
+        device: derive::device(file.train.device),
         packing: file.train.packing,
         average_decay: file.train.average_decay,
         spike_factor: file.train.spike_factor,
@@ -257,6 +270,10 @@ impl Plan {
         if self.settings.patience > 0 && self.facts.rows.valid == 0 {
             let what = "`train.patience` waits for the validation loss, and there is no validation split".to_owned();
             return Err(TrainError::Plan { what, hint: "Set data.split.valid above 0, or remove `patience`." });
+        }
+        if self.settings.device == Device::Wgpu && self.settings.compute == Compute::Bf16 {
+            let what = "`train.compute` is \"bf16\", and shaders for `train.device = \"wgpu\"` have no such numbers";
+            return Err(TrainError::Plan { what: what.to_owned(), hint: "Remove `compute`, or set it to \"f32\"." });
         }
         let names: Vec<String> = self.description.tensors().into_iter().map(|(name, _)| name).collect();
         for group in &self.settings.group {
@@ -364,8 +381,12 @@ impl Plan {
             ),
         };
         let name = json!(settings.optimizer);
+        let device = match settings.device {
+            Device::Cpu => String::new(),
+            other => format!(", on {}", other.name()),
+        };
         vec![
-            model,
+            model + &device,
             format!(
                 "{}, learning rate {}, batch {}, {} epochs, {} steps",
                 name.as_str().unwrap_or_default(),
@@ -387,8 +408,12 @@ impl Plan {
         let moved = self.steps() as f64 * parameters * 4.0 * 8.0;
         let seconds =
             flops * self.settings.epochs as f64 / (FLOPS_PER_SECOND * self.threads as f64) + moved / BYTES_PER_SECOND;
+        let device = match self.settings.device {
+            Device::Cpu => String::new(),
+            other => format!("; that is the CPU's time, of {} nothing is assumed", other.name()),
+        };
         let rate = format!(
-            "arithmetic at {:.0} GFLOP/s a thread on {} threads, optimiser at {:.0} GB/s (both assumed)",
+            "arithmetic at {:.0} GFLOP/s a thread on {} threads, optimiser at {:.0} GB/s (both assumed){device}",
             FLOPS_PER_SECOND / 1e9,
             self.threads,
             BYTES_PER_SECOND / 1e9

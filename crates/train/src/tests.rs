@@ -13,12 +13,12 @@ use serde_json::Value as Json;
 use super::*;
 use crate::testing::{Table, project, table_dataset, text_dataset};
 
-const LINE: &str = "[[input]]\ncolumn = \"x\"\n[[output]]\ncolumn = \"y\"";
-const MIXED: &str =
+pub(crate) const LINE: &str = "[[input]]\ncolumn = \"x\"\n[[output]]\ncolumn = \"y\"";
+pub(crate) const MIXED: &str =
     "[[input]]\ncolumn = \"text\"\n[[input]]\ncolumn = \"n\"\n[[input]]\ncolumn = \"c\"\n[[input]]\ncolumn = \"b\"
 [[output]]\ncolumn = \"kind\"\n[[output]]\ncolumn = \"sum\"\n[[output]]\ncolumn = \"even\"";
 
-fn open() -> (tempfile::TempDir, Store) {
+pub(crate) fn open() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     (folder, store)
@@ -32,7 +32,7 @@ fn metric(made: &Made, name: &str) -> f64 {
     json(made, "metrics.json")[name]["value"].as_f64().unwrap_or_else(|| panic!("no metric {name}"))
 }
 
-fn train(store: &Store, plan: &Plan, dataset: &Artifact) -> Result<Made, TrainError> {
+pub(crate) fn train(store: &Store, plan: &Plan, dataset: &Artifact) -> Result<Made, TrainError> {
     run(&Context::silent(), store, plan, dataset, &mut |_| ControlFlow::Continue(()))
 }
 
@@ -40,7 +40,7 @@ fn weights(made: &Made) -> Vec<u8> {
     std::fs::read(made.artifact.path("weights.safetensors")).unwrap()
 }
 
-fn line(store: &Store, intercept: bool) -> Artifact {
+pub(crate) fn line(store: &Store, intercept: bool) -> Artifact {
     let number = |value: f64| vec![Value::Number(value)];
     let points = [(1.0, 2.0), (2.0, 4.0), (3.0, 5.0), (4.0, 4.0), (5.0, 5.0)];
     let train = points.iter().map(|(x, y)| (number(*x), number(*y))).collect();
@@ -55,7 +55,7 @@ fn line(store: &Store, intercept: bool) -> Artifact {
 }
 
 /// Rows with every type of input and output; the outputs follow from the inputs.
-fn mixed(store: &Store, buckets: u32) -> Artifact {
+pub(crate) fn mixed(store: &Store, buckets: u32) -> Artifact {
     let mut random = nn::random::Random::new(1, &[]);
     let mut rows = |count: usize| -> Vec<(Vec<Value>, Vec<Value>)> {
         let row = |_| {
@@ -89,7 +89,7 @@ fn mixed(store: &Store, buckets: u32) -> Artifact {
     table_dataset(store, &format!("mixed {buckets}"), &table)
 }
 
-fn verses(store: &Store) -> Artifact {
+pub(crate) fn verses(store: &Store) -> Artifact {
     let verse = |index: usize| format!("the {} moon over hill {}", ["old", "new", "red"][index % 3], index % 5);
     let split = |range: std::ops::Range<usize>| range.map(verse).collect::<Vec<_>>();
     text_dataset(store, "verses", &[split(0..300), split(0..10), split(3..12)], 300)

@@ -150,7 +150,11 @@ impl Session<'_> {
             gradients: Tensors::zeros(&self.plan.description.tensors()),
             saver: Saver::default(),
             clock: Clock::new(self.plan.checkpoint_seconds),
-            watch: Watch::new(self.plan.flops_per_unit(), self.plan.settings.compute),
+            watch: Watch::new(
+                self.plan.flops_per_unit(),
+                self.plan.settings.compute,
+                self.plan.settings.device == nn::Device::Cpu,
+            ),
             task: self.context.begin(label, Some(steps), "steps"),
         }
     }

@@ -32,13 +32,16 @@ pub(crate) struct Watch {
     /// Operations a second of a large matrix product, measured when it is first needed.
     limit: Option<f64>,
     compute: Compute,
+    /// The CPU's limit says nothing about another device.
+    on_cpu: bool,
     losses: VecDeque<f64>,
 }
 
 impl Watch {
-    pub(crate) fn new(flops_per_unit: f64, compute: Compute) -> Self {
+    pub(crate) fn new(flops_per_unit: f64, compute: Compute, on_cpu: bool) -> Self {
         let now = Instant::now();
-        Self { begun: now, told: now, units: 0.0, flops_per_unit, limit: None, compute, losses: VecDeque::new() }
+        let losses = VecDeque::new();
+        Self { begun: now, told: now, units: 0.0, flops_per_unit, limit: None, compute, on_cpu, losses }
     }
 
     /// Notes a step.
@@ -75,7 +78,7 @@ impl Watch {
         let rate = self.units_per_second();
         let mut text = format!("{} {unit}/s", units::count(rate as u64));
         // Small models are not bound by arithmetic, and measuring the limit would take longer than they do.
-        if self.flops_per_unit * self.units > 1e12 {
+        if self.on_cpu && self.flops_per_unit * self.units > 1e12 {
             let limit = *self.limit.get_or_insert_with(|| kernels::limit::measure(self.compute));
             text.push_str(&format!(", {:.0} % of the machine's limit", 100.0 * rate * self.flops_per_unit / limit));
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::release::*;
 use crate::value::ColumnType;
 
 /// A project: one file that says what goes in, what comes out, and what must hold.
@@ -402,9 +403,15 @@ pub struct TrainConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recompute_activations: Option<bool>,
     /// In what precision matrix products and attention are computed; weights and sums are always `f32`.
-    /// Derived: `bf16` for language models where the processor has instructions for it, `f32` otherwise.
+    /// Derived: `bf16` for language models where the processor has instructions for it and `device` is `cpu`,
+    /// `f32` otherwise. On `cuda` the results of products are rounded to `bf16` too; `wgpu` has no `bf16`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute: Option<Compute>,
+    /// What computes the steps of transformers and of hidden layers. A GPU needs a `yard` built with the feature
+    /// of that name. The optimiser, sums over sparse features and linear models stay on the CPU, as do test
+    /// metrics and serving. On a GPU a repeated run need not give the same bits. `cuda` takes the first GPU
+    /// that the driver shows (`CUDA_VISIBLE_DEVICES` chooses), `wgpu` any with Vulkan, Metal or DirectX 12.
+    pub device: Device,
     /// How documents become sequences (`language` only).
     pub packing: Packing,
     /// Decay of the moving average of the weights, which is validated and kept instead of the last
@@ -453,6 +460,7 @@ impl Default for TrainConfig {
             memory_bytes_max: None,
             recompute_activations: None,
             compute: None,
+            device: Device::Cpu,
             packing: Packing::Stream,
             average_decay: 0.0,
             spike_factor: 0.0,
@@ -491,6 +499,18 @@ pub enum Compute {
     F32,
     /// Inputs rounded to the brain floating point format (8 bits of precision), sums in 32 bits.
     Bf16,
+}
+
+/// What computes the steps of a training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// The first NVIDIA GPU that the driver shows (`CUDA_VISIBLE_DEVICES` chooses).
+    Cuda,
+    /// Any GPU with Vulkan, Metal or DirectX 12. `compute = "bf16"` is refused.
+    Wgpu,
 }
 
 /// How documents become sequences.
@@ -588,135 +608,4 @@ pub struct SearchRange {
     /// The values to choose from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub choices: Option<Vec<serde_json::Value>>,
-}
-
-/// Make the model smaller.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CompressConfig {
-    /// How weights are stored.
-    #[serde(default = "default_compression")]
-    pub method: Compression,
-    /// By how much the quality on the test split may fall before the result is refused: of accuracy
-    /// for category and binary outputs, of the coefficient of determination for numbers; for
-    /// language models, by how much the perplexity may rise, as a share.
-    #[serde(default = "default_quality_drop_max")]
-    #[schemars(range(min = 0, max = 1))]
-    pub quality_drop_max: f64,
-}
-
-impl Default for CompressConfig {
-    fn default() -> Self {
-        Self { method: default_compression(), quality_drop_max: default_quality_drop_max() }
-    }
-}
-
-fn default_compression() -> Compression {
-    Compression::Int8
-}
-
-fn default_quality_drop_max() -> f64 {
-    0.01
-}
-
-/// How weights are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Compression {
-    /// Eight-bit integers with one scale a row.
-    Int8,
-}
-
-/// Make an OCI image of the model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct PackageConfig {
-    /// The image's tag. Derived: `NAME:latest`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
-    /// The port that the image's server listens on.
-    #[schemars(range(min = 1, max = 65_535))]
-    pub port: u16,
-}
-
-impl Default for PackageConfig {
-    fn default() -> Self {
-        Self { tag: None, port: 8080 }
-    }
-}
-
-/// How the model is served.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ServeConfig {
-    /// The address to listen on. Off loopback a key is required of every client.
-    pub address: String,
-    /// The largest request body.
-    #[schemars(range(min = 1024, max = 1_073_741_824))]
-    pub body_bytes_max: u32,
-    /// How many requests may be under way at once; more are answered with 503.
-    #[schemars(range(min = 1, max = 100_000))]
-    pub requests_max: u32,
-    /// The most rows in one request, or tokens in one completion.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub rows_max: u32,
-}
-
-impl Default for ServeConfig {
-    fn default() -> Self {
-        Self { address: "127.0.0.1:8080".to_owned(), body_bytes_max: 8 << 20, requests_max: 256, rows_max: 4096 }
-    }
-}
-
-/// How served traffic is compared with the training data.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct MonitorConfig {
-    /// Below this many requests nothing is compared.
-    #[schemars(range(min = 1))]
-    pub requests_min: u32,
-    /// A population stability index above this is reported as drift.
-    #[schemars(range(min = 0))]
-    pub psi_max: f64,
-    /// A two-sample test with a smaller p-value (after Bonferroni's correction) is reported as drift.
-    #[schemars(range(min = 0, max = 1))]
-    pub p_value_min: f64,
-}
-
-impl Default for MonitorConfig {
-    fn default() -> Self {
-        Self { requests_min: 100, psi_max: 0.2, p_value_min: 0.01 }
-    }
-}
-
-/// What a version must show before it may become `champion`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RolloutConfig {
-    /// The conditions, all of which must hold.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub gate: Vec<GateConfig>,
-    /// By how much a metric named in a gate may be worse than the champion's.
-    #[schemars(range(min = 0))]
-    pub regression_max: f64,
-}
-
-impl Default for RolloutConfig {
-    fn default() -> Self {
-        Self { gate: Vec::new(), regression_max: 0.02 }
-    }
-}
-
-/// One condition on one metric of the test split.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct GateConfig {
-    /// The metric, such as `accuracy`, or `OUTPUT.accuracy` where there are several outputs.
-    pub metric: String,
-    /// The least value that passes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min: Option<f64>,
-    /// The largest value that passes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max: Option<f64>,
 }

@@ -7,6 +7,7 @@
 mod check;
 mod diagnostic;
 pub mod file;
+mod release;
 mod schema;
 mod tree;
 

@@ -7,7 +7,7 @@ use infer::description::{
 use kernels::gemm::Compute;
 use kernels::step::{Rule, Slot, clip_factor, norm_of_all, step_all};
 use nn::random::Random;
-use nn::{Dropout, Options, Targets, Tensors, Workspace, language, predict};
+use nn::{Options, Targets, Tensors, Workspace, language, predict};
 
 use crate::{Train, adam};
 
@@ -49,7 +49,7 @@ impl State {
 const CLEAN: TextCleaning = TextCleaning { unicode: true, whitespace: false };
 
 fn options(compute: Compute) -> Options {
-    Options { compute, dropout: Dropout::OFF, recompute: false }
+    Options { compute, ..Options::PLAIN }
 }
 
 fn tokens(count: usize, vocabulary: usize) -> Vec<u32> {

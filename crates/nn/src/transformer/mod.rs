@@ -21,6 +21,7 @@ use kernels::gemm::Compute;
 use kernels::norm::{Kind, Moments, Norm};
 use kernels::position::RotaryTable;
 
+use crate::device::Device;
 use crate::dropout::Dropout;
 use crate::tensors::Tensors;
 
@@ -36,11 +37,14 @@ pub struct Options {
     /// Keep only the input of each layer and compute the rest again in the backward pass: less memory,
     /// a third more arithmetic.
     pub recompute: bool,
+    /// What computes. Dropout draws the same masks on every device.
+    pub device: Device,
 }
 
 impl Options {
     /// Plain `f32`, no dropout: evaluation, and tests.
-    pub const PLAIN: Self = Self { compute: Compute::F32, dropout: Dropout::OFF, recompute: false };
+    pub const PLAIN: Self =
+        Self { compute: Compute::F32, dropout: Dropout::OFF, recompute: false, device: Device::Cpu };
 }
 
 /// Sequences of tokens that lie one behind the other and do not see each other.

@@ -3,10 +3,17 @@
 //!
 //! Shapes: `n` rows of all sequences, `m = b·t` rows with every sequence padded to the longest, `w` width,
 //! `b` sequences, `t` time, `h` heads, `k` heads of keys, `d` dimensions a head.
+//!
+//! The parameters live on the CPU, where the optimiser steps them: every step carries them to the device and
+//! the gradients back.
+
+pub(crate) mod encoder;
+pub(crate) mod language;
 
 use burn::tensor::activation::{gelu_approximate, relu, silu, softmax};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use infer::description::{Mlp, Norm, NormPlace, TransformerShape};
+use kernels::gemm::Compute;
 
 use crate::dropout::Dropout;
 use crate::graph::{Leaves, matrix};
@@ -25,19 +32,35 @@ pub(crate) struct Frame {
     to_rows_n: Tensor<1, Int>,
     cos_m1d: Tensor<3>,
     sin_m1d: Tensor<3>,
-    /// 0 where a token may look, [`HIDDEN_SCORE`] where not.
+    /// 0 where a token may look, [`HIDDEN_SCORE`] where not; one for all sequences where they are equally long.
     mask_b1tt: Tensor<4>,
+}
+
+/// Whole numbers on a device.
+pub(crate) fn integers(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+/// A matrix product: in `f32`, or of inputs rounded to bf16, whose results are rounded as well.
+pub(crate) fn product<const D: usize>(a: Tensor<D>, b: Tensor<D>, compute: Compute) -> Tensor<D> {
+    match compute {
+        Compute::F32 => a.matmul(b),
+        Compute::Bf16 => a.cast(FloatDType::BF16).matmul(b.cast(FloatDType::BF16)).cast(FloatDType::F32),
+    }
 }
 
 impl Frame {
     pub(crate) fn new(shape: &TransformerShape, sequences: &Sequences, device: &Device) -> Self {
         let batch = sequences.sequences.len();
         let time = sequences.sequences.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+        let even = sequences.sequences.iter().all(|rows| rows.len() == time);
+        let masks = if even { 1 } else { batch };
         let (mut row_of_m, mut place_of_n, mut mask) = (Vec::new(), Vec::new(), Vec::new());
         for (index, rows) in sequences.sequences.iter().enumerate() {
             place_of_n.extend((0..rows.len()).map(|place| (index * time + place) as i64));
             row_of_m.extend((0..time).map(|place| if place < rows.len() { (rows.start + place) as i64 } else { 0 }));
-            for query in 0..time {
+            for query in 0..if index < masks { time } else { 0 } {
                 let seen = |key: usize| key < rows.len() && (!shape.causal || key <= query);
                 mask.extend((0..time).map(|key| if seen(key) { 0.0 } else { HIDDEN_SCORE }));
             }
@@ -45,17 +68,15 @@ impl Frame {
         let (cos, sin) = angles(shape, batch, time);
         let dim = shape.head_width();
         let turned = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [batch * time, 1, dim]), device);
-        let integers =
-            |values: Vec<i64>| Tensor::<1, Int>::from_data(TensorData::new(values.clone(), [values.len()]), device);
         Self {
             batch,
             time,
-            to_padded_m: integers(row_of_m.clone()),
-            to_rows_n: integers(place_of_n),
+            to_padded_m: integers(row_of_m.clone(), device),
+            to_rows_n: integers(place_of_n, device),
             row_of_m,
             cos_m1d: turned(cos),
             sin_m1d: turned(sin),
-            mask_b1tt: Tensor::from_data(TensorData::new(mask, [batch, 1, time, time]), device),
+            mask_b1tt: Tensor::from_data(TensorData::new(mask, [masks, 1, time, time]), device),
         }
     }
 }
@@ -81,6 +102,7 @@ pub(crate) struct Composed<'a> {
     pub(crate) prefix: &'a str,
     pub(crate) leaves: &'a Leaves,
     pub(crate) frame: &'a Frame,
+    pub(crate) compute: Compute,
     pub(crate) dropout: Dropout,
 }
 
@@ -128,7 +150,7 @@ impl Composed<'_> {
     }
 
     fn linear(&self, name: &str, x: Tensor<2>) -> Tensor<2> {
-        let y = x.matmul(self.leaves.get(&format!("{name}.weight")).transpose());
+        let y = product(x, self.leaves.get(&format!("{name}.weight")).transpose(), self.compute);
         if self.shape.biases { y + self.leaves.get(&format!("{name}.bias")) } else { y }
     }
 
@@ -160,8 +182,9 @@ impl Composed<'_> {
         let q = by_head("self_attn.q_proj", shape.heads, rotary);
         let k = shared(by_head("self_attn.k_proj", kv_heads, rotary));
         let v = shared(by_head("self_attn.v_proj", kv_heads, false));
-        let scores = q.matmul(k.swap_dims(2, 3)) * (1.0 / (dim as f32).sqrt()) + frame.mask_b1tt.clone();
-        let mixed = softmax(scores, 3).matmul(v);
+        let products = product(q, k.swap_dims(2, 3), self.compute);
+        let scores = products * (1.0 / (dim as f32).sqrt()) + frame.mask_b1tt.clone();
+        let mixed = product(softmax(scores, 3), v, self.compute);
         let joined = mixed.swap_dims(1, 2).reshape([frame.batch * frame.time, shape.width]);
         self.linear(&name("self_attn.o_proj"), joined)
     }
