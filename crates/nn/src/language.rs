@@ -8,7 +8,7 @@ use kernels::cross_entropy::{Head, HeadGradients, IGNORE};
 use kernels::embedding::{embed, embed_backward};
 use kernels::gemm::Matrix;
 
-use crate::tensors::Tensors;
+use crate::tensors::{Sink, Tensors};
 use crate::transformer::{Frame, Options, Transformer, Workspace, sized};
 
 /// The embedding, which is the head as well where the head is tied.
@@ -45,16 +45,18 @@ impl Batch {
     }
 }
 
-/// The sum of a batch's losses in nats; `scale` times its gradients are added to `gradients`.
-pub fn step(
+/// The sum of a batch's losses in nats; `scale` times its gradients are added to those of `sink`, which hears
+/// of each layer that is done.
+pub fn step<'a>(
     description: &LanguageDescription,
     parameters: &Tensors,
     batch: &Batch,
     scale: f32,
     options: Options,
     workspace: &mut Workspace,
-    gradients: &mut Tensors,
+    sink: impl Into<Sink<'a>>,
 ) -> f64 {
+    let mut sink = sink.into();
     let frame = Frame::new(batch.lengths.iter().copied());
     let transformer = transformer(description, parameters, &frame, options);
     embed_tokens(description, parameters, batch, &frame, workspace);
@@ -63,13 +65,16 @@ pub fn step(
     let mut dy_nw = std::mem::take(&mut workspace.dy_nw);
     let into = HeadGradients {
         d_hidden_nw: sized(&mut dy_nw, workspace.y_nw.len()),
-        d_table_vw: gradients.values_mut(name),
+        d_table_vw: sink.gradients.values_mut(name),
         scale,
     };
     let loss = head(description, parameters, &workspace.y_nw, batch, options).loss_and_gradients(into);
     workspace.dy_nw = dy_nw;
-    transformer.backward(workspace, gradients);
-    let width = description.shape.width;
+    if description.shape.untied_head {
+        sink.final_from(HEAD);
+    }
+    transformer.backward(workspace, &mut sink);
+    let (gradients, width) = (sink.gradients, description.shape.width);
     embed_backward(gradients.values_mut(TABLE), &workspace.dy_nw, &batch.tokens, width);
     if description.shape.learned_positions > 0 {
         embed_backward(gradients.values_mut(POSITIONS), &workspace.dy_nw, &frame.positions_n, width);

@@ -5,7 +5,8 @@
 //! that will serve it, and measures it on the test split.
 //!
 //! **Invariant:** a result depends on the plan, the dataset and the seed alone: not on threads, time,
-//! or where the training was stopped and continued. Read on in `trainer`.
+//! or where the training was stopped and continued. Read on in `trainer`. Several processes ([`Ranks`])
+//! add the gradients of a batch in another order than one, and so round otherwise; nothing else changes.
 
 mod checkpoint;
 mod coefficients;
@@ -18,6 +19,7 @@ mod optimizer;
 mod plan;
 mod predict;
 mod publish;
+mod ranks;
 mod schedule;
 mod trainer;
 mod watch;
@@ -31,6 +33,7 @@ pub use error::TrainError;
 pub use facts::{DataShape, Facts};
 pub use history::{History, HistoryPoint};
 pub use plan::{Plan, Settings, plan, plan_for};
+pub use ranks::Ranks;
 pub use trainer::EpochReport;
 
 /// Raised whenever the same inputs would give another result.
@@ -39,7 +42,8 @@ pub const CODE_VERSION: u32 = 1;
 pub const HISTORY_FILE: &str = "history.json";
 
 /// Trains the model of a plan, or finds what was trained before. `observer` hears of every epoch, and
-/// may end the training; of a model that was there already it hears the recorded epochs.
+/// may end the training; of a model that was there already it hears the recorded epochs. Where `ranks` are
+/// several, this is the leader's part, and the others [`follow`].
 ///
 /// # Errors
 /// [`TrainError::Stopped`] after Ctrl-C, with a checkpoint written; [`TrainError::Cut`] when the
@@ -49,14 +53,13 @@ pub fn run(
     store: &Store,
     plan: &Plan,
     dataset: &Artifact,
+    ranks: &Ranks,
     observer: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
 ) -> Result<Made, TrainError> {
     let made = store.stage(&plan.key(dataset), |work| {
-        kernels::parallel::set_threads(context.threads);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads).build();
-        let pool = pool.map_err(|error| TrainError::Threads { what: error.to_string() })?;
+        let pool = pool(context)?;
         // Observers are not sent between threads, so that the pool only computes.
-        trainer::Session { context, work, plan, dataset, pool: &pool }.train(observer)
+        trainer::Session { context, work: Some(work), plan, dataset, pool: &pool, ranks }.train(observer)
     })?;
     if made.cached {
         for report in History::load(&made.artifact.path(HISTORY_FILE))?.reports() {
@@ -66,6 +69,27 @@ pub fn run(
         }
     }
     Ok(made)
+}
+
+/// Computes along with the leader of several `ranks`, without a store: this rank's share of every batch.
+/// That a training ended early is the leader's to tell, and no error here.
+///
+/// # Errors
+/// Whatever reading the dataset gives; [`TrainError::Ranks`] when this rank computes something else than
+/// the leader.
+pub fn follow(context: &Context, plan: &Plan, dataset: &Artifact, ranks: &Ranks) -> Result<(), TrainError> {
+    let pool = pool(context)?;
+    let session = trainer::Session { context, work: None, plan, dataset, pool: &pool, ranks };
+    match session.train(&mut |_| ControlFlow::Continue(())) {
+        Err(TrainError::Stopped { .. } | TrainError::Diverged { .. }) => Ok(()),
+        other => other,
+    }
+}
+
+fn pool(context: &Context) -> Result<rayon::ThreadPool, TrainError> {
+    kernels::parallel::set_threads(context.threads);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads).build();
+    pool.map_err(|error| TrainError::Threads { what: error.to_string() })
 }
 
 #[cfg(test)]
