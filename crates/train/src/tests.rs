@@ -212,7 +212,8 @@ fn a_stopped_training_ends_with_the_same_bits() {
         // In the middle of an epoch, at its end, and at the very end; on other numbers of threads.
         for (step, threads) in [(steps / 3, 1), (steps / 2, 3), (steps - 1, 2)] {
             let (context, _) = stopping(step, threads);
-            let error = run(&context, &store, &plan, &dataset, &Ranks::one(), &mut |_| ControlFlow::Continue(())).unwrap_err();
+            let error =
+                run(&context, &store, &plan, &dataset, &Ranks::one(), &mut |_| ControlFlow::Continue(())).unwrap_err();
             assert!(matches!(error, TrainError::Stopped { step: at, .. } if at == step), "{error}");
             assert!(error.fault() == Fault::Stopped && error.hint().unwrap().contains("same command"));
         }

@@ -18,7 +18,7 @@ pub fn check() -> Outcome {
         .iter()
         .filter_map(|name| name.as_str().map(str::to_owned))
         .collect();
-    let bytes = steps::cargo_output(&["metadata", "--format-version", "1", "--locked"])?;
+    let bytes = steps::cargo_output(&["metadata", "--format-version", "1", "--locked", "--all-features"])?;
     let metadata: Json = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     let mut wrong = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {

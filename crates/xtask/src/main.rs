@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test [--full]   every check; --full adds the heavy real counterparts (skopeo, podman, Chromium)
+cargo xtask test --mpi      training on several processes alone: installs OpenMPI, trains with two and four ranks
 cargo xtask bench           start time, second run, server readiness and memory, beside their targets
 cargo xtask docs            write the generated pages: docs/yard.toml.md and docs/yard.schema.json";
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["test"] => test::run(false),
         ["test", "--full"] => test::run(true),
+        ["test", "--mpi"] => test::mpi(),
         ["bench"] => bench::run(),
         ["docs"] => docs::write(),
         _ => Err(USAGE.to_owned()),

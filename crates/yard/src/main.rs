@@ -12,7 +12,7 @@ mod progress;
 
 use std::process::ExitCode;
 
-use base::{Failure as _, Fault, Stop};
+use base::{Fault, Stop};
 use clap::Parser as _;
 
 use crate::arguments::Arguments;

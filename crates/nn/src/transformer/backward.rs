@@ -43,7 +43,15 @@ impl Transformer<'_> {
         }
         if !self.norms_before() {
             let sum = sized(&mut scratch.sum_nw, dy_nw.len());
-            self.norm_backward(&self.edge("embed_norm"), sum, Into::Place, dy_nw, edge_nw, edge_moments_n, sink.gradients);
+            self.norm_backward(
+                &self.edge("embed_norm"),
+                sum,
+                Into::Place,
+                dy_nw,
+                edge_nw,
+                edge_moments_n,
+                sink.gradients,
+            );
             std::mem::swap(dy_nw, &mut scratch.sum_nw);
         }
     }

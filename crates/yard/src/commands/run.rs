@@ -18,7 +18,13 @@ pub fn stages(mut pipeline: Pipeline<'_>, until: Until) -> Result<(), Error> {
         base::project::Family::Predict => "predict",
         base::project::Family::Language => "language",
     };
-    output.aside(&format!("{} · {family} · seed {} · {}{} threads", file.name, file.seed, pipeline.processes(), context.threads));
+    output.aside(&format!(
+        "{} · {family} · seed {} · {}{} threads",
+        file.name,
+        file.seed,
+        pipeline.processes(),
+        context.threads
+    ));
     let result = pipeline.run(until)?;
     let command = match until {
         Until::Data => "data",
