@@ -9,7 +9,7 @@ use kernels::embedding::{embed, embed_backward};
 use kernels::gemm::Matrix;
 
 use crate::composed;
-use crate::tensors::Tensors;
+use crate::tensors::{Sink, Tensors};
 use crate::transformer::{Frame, Options, Transformer, Workspace, sized};
 
 /// The embedding, which is the head as well where the head is tied.
@@ -46,18 +46,20 @@ impl Batch {
     }
 }
 
-/// The sum of a batch's losses in nats; `scale` times its gradients are added to `gradients`.
-pub fn step(
+/// The sum of a batch's losses in nats; `scale` times its gradients are added to those of `sink`, which hears
+/// of each layer that is done.
+pub fn step<'a>(
     description: &LanguageDescription,
     parameters: &Tensors,
     batch: &Batch,
     scale: f32,
     options: Options,
     workspace: &mut Workspace,
-    gradients: &mut Tensors,
+    sink: impl Into<Sink<'a>>,
 ) -> f64 {
+    let mut sink = sink.into();
     if options.device.is_composed() {
-        return composed::language::step(description, parameters, batch, scale, options, gradients);
+        return composed::language::step(description, parameters, batch, scale, options, sink.gradients);
     }
     let frame = Frame::new(batch.lengths.iter().copied());
     let transformer = transformer(description, parameters, &frame, options);
@@ -67,13 +69,16 @@ pub fn step(
     let mut dy_nw = std::mem::take(&mut workspace.dy_nw);
     let into = HeadGradients {
         d_hidden_nw: sized(&mut dy_nw, workspace.y_nw.len()),
-        d_table_vw: gradients.values_mut(name),
+        d_table_vw: sink.gradients.values_mut(name),
         scale,
     };
     let loss = head(description, parameters, &workspace.y_nw, batch, options).loss_and_gradients(into);
     workspace.dy_nw = dy_nw;
-    transformer.backward(workspace, gradients);
-    let width = description.shape.width;
+    if description.shape.untied_head {
+        sink.final_from(HEAD);
+    }
+    transformer.backward(workspace, &mut sink);
+    let (gradients, width) = (sink.gradients, description.shape.width);
     embed_backward(gradients.values_mut(TABLE), &workspace.dy_nw, &batch.tokens, width);
     if description.shape.learned_positions > 0 {
         embed_backward(gradients.values_mut(POSITIONS), &workspace.dy_nw, &frame.positions_n, width);

@@ -241,7 +241,7 @@ impl<'a> Encoder<'a> {
                 kernels::axpy(row, 1.0 / rows.len() as f32, gradient);
             }
         }
-        self.transformer(parameters).backward(workspace, gradients);
+        self.transformer(parameters).backward(workspace, &mut gradients.into());
         let dx_nw = &workspace.dy_nw;
         embed_backward(gradients.values_mut(&self.name("embed_tokens")), dx_nw, &self.tokens, width);
         if self.shape.learned_positions > 0 {

@@ -48,6 +48,30 @@ pub struct Tensors {
     positions: BTreeMap<String, usize>,
 }
 
+/// Where a step adds its gradients, and who hears of them on the way.
+pub struct Sink<'a> {
+    /// The gradients so far; a step adds its own.
+    pub gradients: &'a mut Tensors,
+    /// Is told from which place of [`Tensors::flat`] on the step will not touch the gradients any more.
+    pub ready: Option<&'a mut dyn FnMut(&Tensors, usize)>,
+}
+
+impl Sink<'_> {
+    /// Tells that everything from a tensor's first value on is final.
+    pub(crate) fn final_from(&mut self, name: &str) {
+        if let Some(ready) = &mut self.ready {
+            let from = self.gradients.list[self.gradients.position(name)].place.start;
+            ready(self.gradients, from);
+        }
+    }
+}
+
+impl<'a> From<&'a mut Tensors> for Sink<'a> {
+    fn from(gradients: &'a mut Tensors) -> Self {
+        Self { gradients, ready: None }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
     name: String,

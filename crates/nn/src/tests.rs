@@ -348,7 +348,7 @@ fn the_layers_are_those_that_burn_differentiates() {
             assert_close(&workspace.y_nw, &wanted_y, "outputs");
             workspace.dy_nw.clone_from(&dy);
             let mut gradients = Tensors::zeros(&list);
-            ours.backward(&mut workspace, &mut gradients);
+            ours.backward(&mut workspace, &mut (&mut gradients).into());
             assert_close(&workspace.dy_nw, &wanted_dx, "gradient by the inputs");
             for (ours, wanted) in gradients.all().zip(wanted.all()) {
                 let scale = 1.0 / wanted.values.iter().fold(1.0_f32, |most, value| most.max(value.abs()));

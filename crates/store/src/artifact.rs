@@ -65,13 +65,18 @@ impl Artifact {
     }
 }
 
-impl Store {
-    /// Opens an artifact and checks every file against its digest.
+impl Artifact {
+    /// Opens an artifact of a project's store without the store: for processes that only read along. Every
+    /// file is checked against its digest.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] when a file is missing or was changed; [`StoreError::NotFound`].
-    pub fn artifact(&self, digest: Digest) -> Result<Artifact, StoreError> {
-        let artifact = self.artifact_unchecked(digest)?;
+    /// [`StoreError::Damaged`] when a file is missing or was changed.
+    pub fn open(project_folder: &Path, digest: Digest) -> Result<Self, StoreError> {
+        Self::checked(project_folder.join(crate::FOLDER_NAME).join("objects").join(digest.to_string()), digest)
+    }
+
+    fn checked(folder: PathBuf, digest: Digest) -> Result<Self, StoreError> {
+        let artifact = Self::unchecked(folder, digest)?;
         for file in &artifact.files {
             let damaged = |what: String| StoreError::Damaged { digest: digest.short(), file: file.path.clone(), what };
             let path = artifact.path(&file.path);
@@ -86,12 +91,7 @@ impl Store {
         Ok(artifact)
     }
 
-    /// Opens an artifact's manifest without reading its files.
-    ///
-    /// # Errors
-    /// As [`Store::artifact`], for the manifest alone.
-    pub fn artifact_unchecked(&self, digest: Digest) -> Result<Artifact, StoreError> {
-        let folder = self.object_folder(digest);
+    fn unchecked(folder: PathBuf, digest: Digest) -> Result<Self, StoreError> {
         let path = folder.join(MANIFEST);
         if !folder.is_dir() {
             return Err(StoreError::Damaged {
@@ -109,7 +109,25 @@ impl Store {
         if manifest.format != FORMAT {
             return Err(damaged(format!("format {} is not known here", manifest.format)));
         }
-        Ok(Artifact { digest, kind: manifest.kind, files: manifest.files, folder })
+        Ok(Self { digest, kind: manifest.kind, files: manifest.files, folder })
+    }
+}
+
+impl Store {
+    /// Opens an artifact and checks every file against its digest.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when a file is missing or was changed; [`StoreError::NotFound`].
+    pub fn artifact(&self, digest: Digest) -> Result<Artifact, StoreError> {
+        Artifact::checked(self.object_folder(digest), digest)
+    }
+
+    /// Opens an artifact's manifest without reading its files.
+    ///
+    /// # Errors
+    /// As [`Store::artifact`], for the manifest alone.
+    pub fn artifact_unchecked(&self, digest: Digest) -> Result<Artifact, StoreError> {
+        Artifact::unchecked(self.object_folder(digest), digest)
     }
 
     /// Moves damaged artifacts to `.yard/damaged/` and forgets the stage results that led to them, so

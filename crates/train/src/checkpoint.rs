@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 use crate::history::History;
 use crate::optimizer::Moments;
+use crate::ranks::Ranks;
 
 /// The file that says which tensors belong to the checkpoint.
 const STATE_FILE: &str = "checkpoint.json";
@@ -123,6 +124,29 @@ impl Drop for Saver {
         // An error on the way out matters more than one of the checkpoint.
         let _ = self.writing.take().map(JoinHandle::join);
     }
+}
+
+/// Gives every rank the leader's state. `fresh` is the state that training would begin with.
+pub(crate) fn share(ranks: &Ranks, state: State, fresh: &State) -> Result<State, TrainError> {
+    if ranks.size() == 1 {
+        return Ok(state);
+    }
+    let unread = |error: serde_json::Error| TrainError::Ranks {
+        what: format!("the leader's progress cannot be read ({error})"),
+        hint: "Start the same yard on every machine.",
+    };
+    let progress = serde_json::to_vec(&state.progress).map_err(unread)?;
+    let mut shared = state;
+    shared.progress = serde_json::from_slice(&ranks.tell(&progress)).map_err(unread)?;
+    if !ranks.leads() {
+        shared.best = shared.progress.best.map(|_| fresh.parameters.clone());
+    }
+    let State { parameters, moments, average, best, .. } = &mut shared;
+    let all = [parameters, &mut moments.first, &mut moments.second];
+    for tensors in all.into_iter().chain(average).chain(best) {
+        ranks.spread(tensors.flat_mut());
+    }
+    Ok(shared)
 }
 
 fn parts(state: &State) -> Vec<(&'static str, &Tensors)> {

@@ -71,6 +71,14 @@ pub enum TrainError {
         /// Epochs done.
         epoch: u64,
     },
+    /// The processes of one training do not work together.
+    #[error("failed to train on several processes: {what}")]
+    Ranks {
+        /// Why not.
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// The threads could not be started.
     #[error("failed to start threads: {what}")]
     Threads {
@@ -94,7 +102,7 @@ impl Failure for TrainError {
             Self::Dataset(error) => error.fault(),
             Self::Infer(error) => error.fault(),
             Self::Io { error, .. } => io_fault(error),
-            Self::Plan { .. } | Self::Device(_) | Self::Diverged { .. } => Fault::User,
+            Self::Plan { .. } | Self::Device(_) | Self::Diverged { .. } | Self::Ranks { .. } => Fault::User,
             Self::Stopped { .. } | Self::Cut { .. } => Fault::Stopped,
             Self::Threads { .. } => Fault::Internal,
         }
@@ -106,7 +114,9 @@ impl Failure for TrainError {
             Self::Dataset(error) => error.hint(),
             Self::Infer(error) => error.hint(),
             Self::Io { error, .. } => io_hint(error),
-            Self::Plan { hint, .. } | Self::Device(nn::DeviceError { hint, .. }) => Some((*hint).to_owned()),
+            Self::Plan { hint, .. } | Self::Ranks { hint, .. } | Self::Device(nn::DeviceError { hint, .. }) => {
+                Some((*hint).to_owned())
+            }
             Self::Diverged { learning_rate, .. } => Some(format!(
                 "The learning rate was {learning_rate:.2e}: set a lower one, such as train.learning_rate = {:.1e}, or \
                  train.retries = 3, which goes back to the last checkpoint and on with half the rate.",

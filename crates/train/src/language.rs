@@ -16,9 +16,10 @@ use infer::description::{LanguageDescription, TOKENIZER_FILE, Task};
 use infer::tokenizer::TextTokenizer;
 use nn::language::Batch;
 use nn::random::Random;
-use nn::{Dropout, Options, Tensors, Workspace};
+use nn::{Dropout, Options, Sink, Tensors, Workspace};
 
 use crate::error::TrainError;
+use crate::ranks::Ranks;
 use crate::trainer::{How, Objective, Session};
 
 /// What the place of an epoch's first cut is drawn for.
@@ -115,23 +116,23 @@ impl Objective for Data<'_> {
         batch.iter().map(|example| self.place(epoch, *example).len()).sum::<usize>() as f64
     }
 
-    fn step(&mut self, parameters: &Tensors, epoch: u64, examples: &[u32], how: How, gradients: &mut Tensors) -> f64 {
+    fn step(&mut self, parameters: &Tensors, epoch: u64, examples: &[u32], how: How, sink: Sink<'_>) -> f64 {
         let batch = batch(&self.train, examples.iter().map(|example| self.place(epoch, *example)));
         let How { scale, options } = how;
-        nn::language::step(self.description, parameters, &batch, scale, options, &mut self.workspace, gradients)
+        nn::language::step(self.description, parameters, &batch, scale, options, &mut self.workspace, sink)
     }
 
-    fn valid_loss(&mut self, parameters: &Tensors) -> Option<f64> {
+    fn valid_loss(&mut self, parameters: &Tensors, ranks: &Ranks) -> Option<f64> {
         let targets = self.valid.len().checked_sub(1).filter(|count| *count > 0)?;
         let time = self.description.context;
         let stream = || (0..targets).step_by(time).map(|begin| begin..(begin + time).min(targets)).collect();
         let places: Vec<Range<usize>> = self.documents.as_ref().map_or_else(stream, |[_, valid]| valid.clone());
-        let (mut sum, mut count) = (0.0, 0);
-        for places in places.chunks(self.batch) {
+        let count: usize = places.iter().map(Range::len).sum();
+        let mut sum = 0.0;
+        for places in places[ranks.share(places.len())].chunks(self.batch) {
             let batch = batch(&self.valid, places.iter().cloned());
-            count += batch.tokens.len();
             sum += nn::language::loss(self.description, parameters, &batch, self.options, &mut self.workspace);
         }
-        Some(sum / count as f64)
+        Some(ranks.sum(sum) / count as f64)
     }
 }

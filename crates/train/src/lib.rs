@@ -6,7 +6,9 @@
 //!
 //! **Invariant:** a result depends on the plan, the dataset and the seed alone: not on threads, time,
 //! or where the training was stopped and continued. (A GPU may add in another order; its name is in the
-//! key.) Read on in `trainer`.
+//! key.) Read on in `trainer`. Several processes
+//! ([`Ranks`]) add the gradients of a batch in another order than one, and so round otherwise; nothing else
+//! changes.
 
 mod checkpoint;
 mod coefficients;
@@ -20,6 +22,7 @@ mod plan;
 mod predict;
 mod publish;
 mod range;
+mod ranks;
 mod schedule;
 mod trainer;
 mod watch;
@@ -35,6 +38,7 @@ pub use facts::{DataShape, Facts};
 pub use history::{History, HistoryPoint};
 pub use plan::{Plan, Settings, plan, plan_for};
 pub use range::{RANGE_FILE, RangePoint, RangeTest, range_test};
+pub use ranks::Ranks;
 pub use trainer::EpochReport;
 
 /// Raised whenever the same inputs would give another result.
@@ -43,7 +47,8 @@ pub const CODE_VERSION: u32 = 1;
 pub const HISTORY_FILE: &str = "history.json";
 
 /// Trains the model of a plan, or finds what was trained before. `observer` hears of every epoch, and
-/// may end the training; of a model that was there already it hears the recorded epochs.
+/// may end the training; of a model that was there already it hears the recorded epochs. Where `ranks` are
+/// several, this is the leader's part, and the others [`follow`].
 ///
 /// # Errors
 /// [`TrainError::Stopped`] after Ctrl-C, with a checkpoint written; [`TrainError::Cut`] when the
@@ -53,9 +58,10 @@ pub fn run(
     store: &Store,
     plan: &Plan,
     dataset: &Artifact,
+    ranks: &Ranks,
     observer: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
 ) -> Result<Made, TrainError> {
-    let made = in_session(context, store, &plan.key(dataset), plan, dataset, |session| session.train(observer))?;
+    let made = in_session(context, store, &plan.key(dataset), plan, dataset, ranks, |session| session.train(observer))?;
     if made.cached {
         for report in History::load(&made.artifact.path(HISTORY_FILE))?.reports() {
             if observer(report).is_break() {
@@ -73,15 +79,14 @@ fn in_session(
     key: &StageKey,
     plan: &Plan,
     dataset: &Artifact,
+    ranks: &Ranks,
     make: impl FnOnce(&trainer::Session<'_>) -> Result<(), TrainError>,
 ) -> Result<Made, TrainError> {
     store.stage(key, |work| {
         open_device(context, plan)?;
-        kernels::parallel::set_threads(context.threads);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads).build();
-        let pool = pool.map_err(|error| TrainError::Threads { what: error.to_string() })?;
+        let pool = pool(context)?;
         // Observers are not sent between threads, so that the pool only computes.
-        make(&trainer::Session { context, work, plan, dataset, pool: &pool })
+        make(&trainer::Session { context, work: Some(work), plan, dataset, pool: &pool, ranks })
     })
 }
 
@@ -97,6 +102,28 @@ fn open_device(context: &Context, plan: &Plan) -> Result<(), TrainError> {
             .note(&format!("train: a linear model is computed on the CPU, with train.device = {name:?} too"));
     }
     Ok(())
+}
+
+/// Computes along with the leader of several `ranks`, without a store: this rank's share of every batch.
+/// That a training ended early is the leader's to tell, and no error here.
+///
+/// # Errors
+/// Whatever reading the dataset gives; [`TrainError::Ranks`] when this rank computes something else than
+/// the leader.
+pub fn follow(context: &Context, plan: &Plan, dataset: &Artifact, ranks: &Ranks) -> Result<(), TrainError> {
+    open_device(context, plan)?;
+    let pool = pool(context)?;
+    let session = trainer::Session { context, work: None, plan, dataset, pool: &pool, ranks };
+    match session.train(&mut |_| ControlFlow::Continue(())) {
+        Err(TrainError::Stopped { .. } | TrainError::Diverged { .. }) => Ok(()),
+        other => other,
+    }
+}
+
+fn pool(context: &Context) -> Result<rayon::ThreadPool, TrainError> {
+    kernels::parallel::set_threads(context.threads);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads).build();
+    pool.map_err(|error| TrainError::Threads { what: error.to_string() })
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use dataset::{Row, Split, read_split};
 use infer::description::{Columns, PredictDescription, Target, Task};
 use infer::preprocess::{Features, Preprocessor};
 use nn::predict::Batch;
-use nn::{Dropout, Options, Targets, Tensors, Workspace};
+use nn::{Dropout, Options, Sink, Targets, Tensors, Workspace};
 use rayon::prelude::*;
 
 use crate::error::TrainError;
+use crate::ranks::Ranks;
 use crate::trainer::{How, Objective, Session};
 
 /// Rows whose validation loss is computed at once.
@@ -76,26 +77,26 @@ impl Objective for Data<'_> {
         batch.len() as f64
     }
 
-    fn step(&mut self, parameters: &Tensors, _: u64, batch: &[u32], how: How, gradients: &mut Tensors) -> f64 {
+    fn step(&mut self, parameters: &Tensors, _: u64, batch: &[u32], how: How, sink: Sink<'_>) -> f64 {
         let rows: Vec<usize> = batch.iter().map(|row| *row as usize).collect();
         let batch = self.train.batch(&rows);
         let (How { scale, options }, workspaces) = (how, &mut self.workspaces);
-        nn::predict::step(self.description, parameters, &batch, scale, options, workspaces, gradients)
+        nn::predict::step(self.description, parameters, &batch, scale, options, workspaces, sink.gradients)
     }
 
-    fn valid_loss(&mut self, parameters: &Tensors) -> Option<f64> {
+    fn valid_loss(&mut self, parameters: &Tensors, ranks: &Ranks) -> Option<f64> {
         let count = self.valid.features.len();
         if count == 0 {
             return None;
         }
-        let rows: Vec<usize> = (0..count).collect();
+        let rows: Vec<usize> = ranks.share(count).collect();
         let mut sum = 0.0;
         for rows in rows.chunks(VALID_ROWS) {
             let batch = self.valid.batch(rows);
             let logits = nn::predict::logits(self.description, parameters, &batch, self.options, &mut self.workspaces);
             sum += nn::loss::outputs_loss(&self.description.columns.outputs, &logits, &batch.targets, 1.0).0;
         }
-        Some(sum / count as f64)
+        Some(ranks.sum(sum) / count as f64)
     }
 }
 

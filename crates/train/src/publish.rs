@@ -38,10 +38,9 @@ const SAMPLES: usize = 3;
 const SAMPLE_TOKENS: usize = 64;
 
 /// Writes the folder of a `predict` model.
-pub(crate) fn predict(session: &Session<'_>, state: &State, data: Data<'_>) -> Result<(), TrainError> {
-    let out = session.work.out();
+pub(crate) fn predict(session: &Session<'_>, out: &Path, state: &State, data: Data<'_>) -> Result<(), TrainError> {
     let preprocessor = Preprocessor::load(&session.dataset.folder)?;
-    let model = write_and_load(session, &state.parameters, preprocessor.idf_tensors())?;
+    let model = write_and_load(session, out, &state.parameters, preprocessor.idf_tensors())?;
     let (Engine::Predict(engine), Task::Predict(description)) = (model.engine(), &session.plan.description.task) else {
         unreachable!("the plan is of a predict model")
     };
@@ -106,9 +105,8 @@ fn say_split(metrics: &mut BTreeMap<String, Measure>, why: Option<&str>) {
 }
 
 /// Writes the folder of a language model.
-pub(crate) fn language(session: &Session<'_>, state: &State) -> Result<(), TrainError> {
-    let out = session.work.out();
-    let model = write_and_load(session, &state.parameters, BTreeMap::new())?;
+pub(crate) fn language(session: &Session<'_>, out: &Path, state: &State) -> Result<(), TrainError> {
+    let model = write_and_load(session, out, &state.parameters, BTreeMap::new())?;
     let Engine::Language(engine) = model.engine() else { unreachable!("the plan is of a language model") };
     let info = LanguageInfo::load(&session.dataset.folder)?;
     let task = session.context.begin("evaluate", None, "tokens");
@@ -130,7 +128,7 @@ pub(crate) fn language(session: &Session<'_>, state: &State) -> Result<(), Train
         break;
     }
     write_json(&out.join(HISTORY_FILE), &state.progress.history)?;
-    write_samples(session, engine)?;
+    write_samples(session, out, engine)?;
     write_json(&out.join(BASELINE_FILE), &text_baseline(session, engine)?)
 }
 
@@ -139,7 +137,7 @@ fn tokens_of(session: &Session<'_>, split: Split) -> Result<Vec<u32>, TrainError
 }
 
 /// Greedy completions of the beginnings of test documents (of nothing, where there are none).
-fn write_samples(session: &Session<'_>, engine: &Generator) -> Result<(), TrainError> {
+fn write_samples(session: &Session<'_>, out: &Path, engine: &Generator) -> Result<(), TrainError> {
     let mut texts = documents(engine, &tokens_of(session, Split::Test)?, SAMPLES);
     if texts.is_empty() {
         texts.push(String::new());
@@ -156,7 +154,7 @@ fn write_samples(session: &Session<'_>, engine: &Generator) -> Result<(), TrainE
         let completion = engine.complete(prompt, &sampling, &mut |_| ControlFlow::Continue(()))?;
         samples.push(json!({ "prompt": prompt, "completion": completion.text, "truth": &text[prompt.len()..] }));
     }
-    write_json(&session.work.out().join("samples.json"), &samples)
+    write_json(&out.join("samples.json"), &samples)
 }
 
 /// What training text looks like when its beginning is the prompt and the rest the completion.
@@ -185,10 +183,10 @@ fn beginning(text: &str) -> &str {
 /// Writes description, weights and tokenizer, and loads the model back.
 fn write_and_load(
     session: &Session<'_>,
+    out: &Path,
     parameters: &Tensors,
     mut tensors: BTreeMap<String, Tensor>,
 ) -> Result<Model, TrainError> {
-    let out = session.work.out();
     for one in parameters.all() {
         tensors.insert(one.name.to_owned(), Tensor::f32(one.shape.to_vec(), one.values.to_vec()));
     }

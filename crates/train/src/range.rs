@@ -11,6 +11,7 @@ use store::{Artifact, Made, StageKey, Store};
 
 use crate::error::TrainError;
 use crate::plan::Plan;
+use crate::ranks::Ranks;
 use crate::trainer::Session;
 
 /// Raised whenever the same inputs would give another result.
@@ -87,9 +88,10 @@ pub fn range_test(context: &Context, store: &Store, plan: &Plan, dataset: &Artif
         seed: plan.seed,
         makes: "range",
     };
-    crate::in_session(context, store, &key, plan, dataset, |session| {
+    crate::in_session(context, store, &key, plan, dataset, &Ranks::one(), |session| {
         let test = RangeTest::of(session.rising()?);
-        let path = session.work.out().join(RANGE_FILE);
+        let Some(work) = session.work else { return Ok(()) };
+        let path = work.out().join(RANGE_FILE);
         let text = serde_json::to_vec_pretty(&test).map_err(|error| TrainError::io("write", &path)(error.into()))?;
         std::fs::write(&path, text).map_err(TrainError::io("write", &path))
     })
@@ -117,7 +119,7 @@ impl Session<'_> {
             let smoothed = average / (1.0 - SMOOTHING.powf((step + 1) as f64));
             lowest = f64::min(lowest, smoothed);
             points.push(RangePoint { learning_rate: rate, loss: stepped.loss, smoothed });
-            self.work.metric("loss", step, stepped.loss)?;
+            self.metric("loss", step, stepped.loss)?;
             run.task.at(step + 1);
             run.task.say(&format!("learning rate {rate:.1e}, loss {smoothed:.4}"));
             if step > STEPS / 10 && smoothed > BLOWN_UP * lowest {

@@ -33,7 +33,7 @@ fn metric(made: &Made, name: &str) -> f64 {
 }
 
 pub(crate) fn train(store: &Store, plan: &Plan, dataset: &Artifact) -> Result<Made, TrainError> {
-    run(&Context::silent(), store, plan, dataset, &mut |_| ControlFlow::Continue(()))
+    run(&Context::silent(), store, plan, dataset, &Ranks::one(), &mut |_| ControlFlow::Continue(()))
 }
 
 fn weights(made: &Made) -> Vec<u8> {
@@ -214,12 +214,13 @@ fn a_stopped_training_ends_with_the_same_bits() {
         // In the middle of an epoch, at its end, and at the very end; on other numbers of threads.
         for (step, threads) in [(steps / 3, 1), (steps / 2, 3), (steps - 1, 2)] {
             let (context, _) = stopping(step, threads);
-            let error = run(&context, &store, &plan, &dataset, &mut |_| ControlFlow::Continue(())).unwrap_err();
+            let error =
+                run(&context, &store, &plan, &dataset, &Ranks::one(), &mut |_| ControlFlow::Continue(())).unwrap_err();
             assert!(matches!(error, TrainError::Stopped { step: at, .. } if at == step), "{error}");
             assert!(error.fault() == Fault::Stopped && error.hint().unwrap().contains("same command"));
         }
         let (context, seen) = stopping(u64::MAX, 2);
-        let made = run(&context, &store, &plan, &dataset, &mut |_| ControlFlow::Continue(())).unwrap();
+        let made = run(&context, &store, &plan, &dataset, &Ranks::one(), &mut |_| ControlFlow::Continue(())).unwrap();
         assert!(seen.notes.lock().unwrap()[0].contains("continuing from the checkpoint"));
         assert!(weights(&made) == weights(&whole), "{family}: {rest}");
         let points = |made: &Made| json(made, HISTORY_FILE)["points"].clone();
@@ -234,7 +235,7 @@ fn a_damaged_checkpoint_is_set_aside_with_a_note() {
     let settings = "[model]\nhidden = []\n[train]\nepochs = 2\nbatch_size = 64";
     let plan = plan(&project("predict", MIXED, settings), &dataset).unwrap();
     let (context, _) = stopping(5, 2);
-    assert!(run(&context, &store, &plan, &dataset, &mut |_| ControlFlow::Continue(())).is_err());
+    assert!(run(&context, &store, &plan, &dataset, &Ranks::one(), &mut |_| ControlFlow::Continue(())).is_err());
     let scratch = store.root().join("work").join(plan.key(&dataset).digest().to_string()).join("scratch");
     let path = scratch.join("checkpoint-5.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
@@ -242,7 +243,7 @@ fn a_damaged_checkpoint_is_set_aside_with_a_note() {
     bytes[middle] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let (context, seen) = stopping(u64::MAX, 2);
-    let made = run(&context, &store, &plan, &dataset, &mut |_| ControlFlow::Continue(())).unwrap();
+    let made = run(&context, &store, &plan, &dataset, &Ranks::one(), &mut |_| ControlFlow::Continue(())).unwrap();
     assert!(seen.notes.lock().unwrap()[0].contains("is damaged"), "{:?}", seen.notes);
     let (_folder, other) = open();
     let dataset = mixed(&other, 64);
@@ -317,13 +318,13 @@ fn an_observer_can_cut_a_training_and_hears_a_cached_one() {
     let dataset = mixed(&store, 64);
     let settings = "[model]\nhidden = []\n[train]\nepochs = 4";
     let plan = plan(&project("predict", MIXED, settings), &dataset).unwrap();
-    let cut = run(&Context::silent(), &store, &plan, &dataset, &mut |report| {
+    let cut = run(&Context::silent(), &store, &plan, &dataset, &Ranks::one(), &mut |report| {
         if report.epoch == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert!(matches!(cut, Err(TrainError::Cut { epoch: 2 })));
     for cached in [false, true] {
         let heard = Cell::new(0);
-        let made = run(&Context::silent(), &store, &plan, &dataset, &mut |report| {
+        let made = run(&Context::silent(), &store, &plan, &dataset, &Ranks::one(), &mut |report| {
             assert!(report.valid_loss.is_some());
             heard.set(heard.get() + 1);
             ControlFlow::Continue(())

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use base::{Context, Task};
 use nn::random::Random;
-use nn::{Dropout, Options, Tensors};
-use store::{Artifact, Work};
+use nn::{Dropout, Options, Sink, Tensors};
+use store::{Artifact, StoreError, Work};
 
 use crate::checkpoint::{self, Progress, Saver, State};
 use crate::error::TrainError;
@@ -15,6 +15,7 @@ use crate::facts::DataShape;
 use crate::history::{History, HistoryPoint};
 use crate::optimizer::{Moments, norm, update};
 use crate::plan::Plan;
+use crate::ranks::{Bucket, Ranks, Ready};
 use crate::schedule::learning_rate;
 use crate::watch::{Stepped, Watch};
 use crate::{language, predict, publish};
@@ -48,10 +49,10 @@ pub(crate) trait Objective: Send {
     /// How much some examples of an epoch (from 0) count in the mean loss, in units.
     fn weight(&self, epoch: u64, batch: &[u32]) -> f64;
     /// The sum of the losses of some examples of an epoch; `scale` times its gradients are added to
-    /// `gradients`.
-    fn step(&mut self, parameters: &Tensors, epoch: u64, batch: &[u32], how: How, gradients: &mut Tensors) -> f64;
-    /// The mean loss on the validation split, if there is one.
-    fn valid_loss(&mut self, parameters: &Tensors) -> Option<f64>;
+    /// those of `sink`.
+    fn step(&mut self, parameters: &Tensors, epoch: u64, batch: &[u32], how: How, sink: Sink<'_>) -> f64;
+    /// The mean loss on the validation split, if there is one; each rank computes its share.
+    fn valid_loss(&mut self, parameters: &Tensors, ranks: &Ranks) -> Option<f64>;
 }
 
 /// How a part of a step computes.
@@ -64,16 +65,19 @@ pub(crate) struct How {
 /// One training under way.
 pub(crate) struct Session<'a> {
     pub(crate) context: &'a Context,
-    pub(crate) work: &'a Work<'a>,
+    /// Where results go; nothing where this rank follows another.
+    pub(crate) work: Option<&'a Work<'a>>,
     pub(crate) plan: &'a Plan,
     pub(crate) dataset: &'a Artifact,
     pub(crate) pool: &'a rayon::ThreadPool,
+    pub(crate) ranks: &'a Ranks,
 }
 
 /// What goes along with a training and is no part of its state.
 pub(crate) struct Run<'a> {
     pub(crate) objective: &'a mut dyn Objective,
     gradients: Tensors,
+    buckets: Vec<Bucket>,
     saver: Saver,
     clock: Clock,
     watch: Watch,
@@ -89,12 +93,12 @@ impl Session<'_> {
             DataShape::Predict(_) => {
                 let mut data = predict::Data::read(self)?;
                 let state = self.fit(&mut data, observer)?;
-                publish::predict(self, &state, data)
+                self.work.map_or(Ok(()), |work| publish::predict(self, work.out(), &state, data))
             }
             DataShape::Language { .. } => {
                 let mut data = language::Data::read(self)?;
                 let state = self.fit(&mut data, observer)?;
-                publish::language(self, &state)
+                self.work.map_or(Ok(()), |work| publish::language(self, work.out(), &state))
             }
         }
     }
@@ -105,7 +109,7 @@ impl Session<'_> {
         objective: &mut dyn Objective,
         observer: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
     ) -> Result<State, TrainError> {
-        let mut state = self.begin();
+        let mut state = self.begin()?;
         let settings = &self.plan.settings;
         let steps = settings.epochs * self.batches(objective);
         let mut run = self.run_of(objective, "train", steps);
@@ -147,11 +151,12 @@ impl Session<'_> {
         Run {
             batches: self.batches(objective),
             objective,
+            buckets: self.ranks.buckets(self.plan.description.parameters()),
             gradients: Tensors::zeros(&self.plan.description.tensors()),
             saver: Saver::default(),
             clock: Clock::new(self.plan.checkpoint_seconds),
             watch: Watch::new(
-                self.plan.flops_per_unit(),
+                self.plan.flops_per_unit() / self.ranks.size() as f64,
                 self.plan.settings.compute,
                 self.plan.settings.device == nn::Device::Cpu,
             ),
@@ -173,8 +178,10 @@ impl Session<'_> {
         history.seconds = run.clock.seconds();
         history.unit = run.objective.unit().to_owned();
         history.rows_per_second = run.watch.units_per_second();
-        self.work.metric("rows_per_second", state.progress.step, history.rows_per_second)?;
-        run.task.end(&run.watch.summary(&history.unit));
+        self.metric("rows_per_second", state.progress.step, history.rows_per_second)?;
+        if self.ranks.leads() {
+            run.task.end(&run.watch.summary(&history.unit));
+        }
         let average = state.average.take();
         if let Some(kept) = state.best.take().or(average) {
             state.parameters = kept;
@@ -183,20 +190,30 @@ impl Session<'_> {
     }
 
     /// The state of the checkpoint, or the initial one.
-    fn begin(&self) -> State {
+    fn begin(&self) -> Result<State, TrainError> {
         let fresh = self.fresh();
-        match checkpoint::load(self.work.scratch(), &fresh) {
+        let saved = self.work.map_or(Ok(None), |work| checkpoint::load(work.scratch(), &fresh));
+        let state = match saved {
             Ok(Some(state)) => {
                 let step = state.progress.step;
                 self.context.progress.note(&format!("train: continuing from the checkpoint at step {step}"));
                 state
             }
-            Ok(None) => fresh,
+            Ok(None) => fresh.clone(),
             Err(why) => {
                 self.context.progress.note(&format!("train: the checkpoint is damaged ({why}); starting again"));
-                fresh
+                fresh.clone()
             }
+        };
+        if self.ranks.size() > 1 {
+            self.metric("ranks", state.progress.step, self.ranks.size() as f64)?;
         }
+        checkpoint::share(self.ranks, state, &fresh)
+    }
+
+    /// Records a point of a metric, where this rank records any.
+    pub(crate) fn metric(&self, name: &str, step: u64, value: f64) -> Result<(), StoreError> {
+        self.work.map_or(Ok(()), |work| work.metric(name, step, value))
     }
 
     pub(crate) fn fresh(&self) -> State {
@@ -219,12 +236,13 @@ impl Session<'_> {
         }
         run.saver.wait()?;
         let fresh = self.fresh();
-        let mut back = checkpoint::load(self.work.scratch(), &fresh).ok().flatten().unwrap_or(fresh);
+        let saved = self.work.and_then(|work| checkpoint::load(work.scratch(), &fresh).ok().flatten());
+        let mut back = checkpoint::share(self.ranks, saved.unwrap_or_else(|| fresh.clone()), &fresh)?;
         back.progress.mishaps = mishaps + 1;
         let (step, factor) = (back.progress.step, rate_factor(mishaps + 1));
         let text = format!("train: {mishap}; going back to step {step} and on with {factor} times the learning rate");
         self.context.progress.note(&text);
-        self.work.metric("mishap", state.progress.step, f64::from(mishaps + 1))?;
+        self.metric("mishap", state.progress.step, f64::from(mishaps + 1))?;
         run.watch.forget_losses();
         self.save(run, &mut back)?;
         Ok(back)
@@ -239,7 +257,7 @@ impl Session<'_> {
         let every = steps.div_ceil(LOSS_POINTS_MAX);
         let mut rate = settings.learning_rate;
         for batch in order.chunks(size).skip((state.progress.step % run.batches) as usize) {
-            if self.context.stop.asked() {
+            if self.ranks.any(self.context.stop.asked()) {
                 self.save(run, state)?;
                 run.saver.wait()?;
                 return Err(TrainError::Stopped { step: state.progress.step, steps });
@@ -255,21 +273,26 @@ impl Session<'_> {
             state.progress.epoch_weight += stepped.weight;
             state.progress.step += 1;
             if step.is_multiple_of(every) {
-                self.work.metric("train_loss", step, stepped.loss)?;
-                self.work.metric("gradient_norm", step, stepped.norm)?;
+                self.metric("train_loss", step, stepped.loss)?;
+                self.metric("gradient_norm", step, stepped.norm)?;
             }
             run.task.at(step + 1);
-            if let Some(text) = run.watch.text(run.objective.unit()) {
+            let text = if self.ranks.leads() { run.watch.text(run.objective.unit()) } else { None };
+            if let Some(text) = text {
                 run.task.say(&format!("epoch {}/{}, {text}", epoch + 1, settings.epochs));
-                self.work.metric("units_per_second", step, run.watch.units_per_second())?;
+                self.metric("units_per_second", step, run.watch.units_per_second())?;
             }
             // The end of an epoch is saved after its validation.
             if run.clock.due() && !state.progress.step.is_multiple_of(run.batches) {
                 self.save(run, state)?;
             }
         }
+        if !self.ranks.same(norm(&state.parameters)) {
+            let what = format!("after step {} they do not have the same weights", state.progress.step);
+            return Err(TrainError::Ranks { what, hint: "Start the same yard on machines of the same kind." });
+        }
         let judged = state.average.as_ref().unwrap_or(&state.parameters);
-        let valid_loss = self.pool.install(|| run.objective.valid_loss(judged));
+        let valid_loss = self.pool.install(|| run.objective.valid_loss(judged, self.ranks));
         let train_loss = state.progress.epoch_loss / state.progress.epoch_weight.max(1.0);
         (state.progress.epoch_loss, state.progress.epoch_weight) = (0.0, 0.0);
         if valid_loss.is_some_and(|loss| !loss.is_finite()) {
@@ -282,8 +305,9 @@ impl Session<'_> {
     }
 
     fn save(&self, run: &mut Run<'_>, state: &mut State) -> Result<(), TrainError> {
+        let Some(work) = self.work else { return Ok(()) };
         state.progress.history.seconds = run.clock.seconds();
-        run.saver.begin(self.work.scratch(), state)?;
+        run.saver.begin(work.scratch(), state)?;
         run.clock.saved = Instant::now();
         Ok(())
     }
@@ -301,15 +325,28 @@ impl Session<'_> {
         let step = state.progress.step;
         run.gradients.clear();
         let weight = run.objective.weight(epoch, batch);
-        let mut sum = 0.0;
-        for (part, examples) in batch.chunks(batch.len().div_ceil(settings.accumulate as usize)).enumerate() {
-            // Each part draws its own masks.
-            let seed = self.plan.seed.wrapping_add((part as u64) << 32);
-            let dropout = Dropout { share: settings.dropout, seed, step };
-            let how = How { scale: (1.0 / weight) as f32, options: settings.options(dropout) };
-            sum += run.objective.step(&state.parameters, epoch, examples, how, &mut run.gradients);
-        }
-        let loss = sum / weight.max(1.0);
+        let mine = &batch[self.ranks.share(batch.len())];
+        let accumulate = settings.accumulate as usize;
+        let objective = &mut *run.objective;
+        let compute = |gradients: &mut Tensors, ready: Ready<'_>| {
+            let parts = mine.chunks(mine.len().div_ceil(accumulate).max(1));
+            let (mut sum, last) = (0.0, parts.len());
+            for (part, examples) in parts.enumerate() {
+                // Each part draws its own masks, on each rank.
+                let seed = self.plan.seed.wrapping_add(((self.ranks.rank() * accumulate + part) as u64) << 32);
+                let dropout = Dropout { share: settings.dropout, seed, step };
+                let how = How { scale: (1.0 / weight) as f32, options: settings.options(dropout) };
+                let sink = if part + 1 == last {
+                    Sink { gradients: &mut *gradients, ready: Some(&mut *ready) }
+                } else {
+                    Sink::from(&mut *gradients)
+                };
+                sum += objective.step(&state.parameters, epoch, examples, how, sink);
+            }
+            sum
+        };
+        let sum = self.ranks.reduced(&mut run.buckets, &mut run.gradients, compute);
+        let loss = self.ranks.sum(sum) / weight.max(1.0);
         let norm = norm(&run.gradients);
         if let Some(what) = run.watch.wrong(loss, norm, settings.spike_factor, &state.parameters, &run.gradients) {
             return Err(self.diverged(what, state, epoch, rate));
@@ -344,9 +381,9 @@ impl Session<'_> {
         if History::records(report.epoch, settings.epochs) || over {
             let EpochReport { epoch, step, train_loss, valid_loss, learning_rate } = report;
             history.points.push(HistoryPoint { step, epoch, train_loss, valid_loss, learning_rate });
-            self.work.metric("learning_rate", step, learning_rate)?;
+            self.metric("learning_rate", step, learning_rate)?;
             if let Some(loss) = valid_loss {
-                self.work.metric("valid_loss", step, loss)?;
+                self.metric("valid_loss", step, loss)?;
             }
         }
         Ok(over)

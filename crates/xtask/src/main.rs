@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test [--full]   every check; --full adds the heavy real counterparts (skopeo, podman, Chromium)
+cargo xtask test --mpi      training on several processes alone: installs OpenMPI, trains with two and four ranks
 cargo xtask bench           start time, second run, server readiness and memory, beside their targets
 cargo xtask bench train [WORKLOAD..] [--rounds N]
                             training steps beside PyTorch's: gpt, smollm, minilm, cnn, lstm (default: all, 5 rounds)
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(false),
         ["test", "--full"] => test::run(true),
         ["bench", words @ ..] => bench::run(words),
+        ["test", "--mpi"] => test::mpi(),
         ["docs"] => docs::write(),
         _ => Err(USAGE.to_owned()),
     };

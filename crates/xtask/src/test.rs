@@ -11,6 +11,9 @@ use crate::{docs, house, licences};
 const COUNTERPARTS: [(&str, &str); 5] =
     [("skopeo", "skopeo"), ("umoci", "umoci"), ("podman", "podman"), ("runc", "runc"), ("chromium", "chromium")];
 
+/// Debian packages that `--mpi` needs: the library, `mpirun`, and what reads the library's headers.
+const MPI: [&str; 3] = ["libopenmpi-dev", "openmpi-bin", "libclang-dev"];
+
 pub fn run(full: bool) -> Outcome {
     let begun = Instant::now();
     step("format", || cargo(&["fmt", "--all", "--check"], &[]))?;
@@ -47,17 +50,52 @@ fn clean_build_file() -> PathBuf {
     steps::target().join("clean-build-seconds")
 }
 
+/// Training on several processes, on the real `mpirun`. The plain `yard` stays where it is.
+pub fn mpi() -> Outcome {
+    step("OpenMPI", || {
+        let missing = |package: &&str| !is_installed(package);
+        install(&MPI.into_iter().filter(missing).collect::<Vec<_>>())
+    })?;
+    let package = ["--release", "-p", "modelyard-yard"];
+    let yard = steps::target().join("release/yard-mpi");
+    step("clippy with mpi", || {
+        let mut arguments = vec!["clippy", "--quiet", "--all-targets", "--features", "mpi"];
+        arguments.extend(package);
+        arguments.extend(["-p", "modelyard-train", "--", "-D", "warnings"]);
+        cargo(&arguments, &[])
+    })?;
+    step("build with mpi", || {
+        cargo(&[&["build", "--features", "mpi"], &package[..]].concat(), &[])?;
+        std::fs::copy(steps::yard(), &yard).map_err(|error| error.to_string())?;
+        cargo(&[&["build"], &package[..]].concat(), &[])
+    })?;
+    let yard = yard.to_string_lossy();
+    step("ranks", || {
+        let arguments = [&["test"], &package[..], &["--test", "mpi", "--", "--test-threads", "1"]].concat();
+        cargo(&arguments, &[("YARD_TEST_MPI", &yard)])
+    })
+}
+
+fn is_installed(package: &str) -> bool {
+    let output = Command::new("dpkg-query").args(["-W", "-f", "${Status}", package]).output();
+    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("install ok installed"))
+}
+
 /// Installs what is missing, as root.
 fn install_counterparts() -> Outcome {
     let missing: Vec<&str> =
         COUNTERPARTS.into_iter().filter(|(program, _)| !on_path(program)).map(|(_, p)| p).collect();
+    install(&missing)
+}
+
+fn install(missing: &[&str]) -> Outcome {
     if missing.is_empty() {
         return Ok(());
     }
     println!("    installing {}", missing.join(", "));
     steps::command("apt-get".as_ref(), &["update", "-qq"], &[])?;
     let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    arguments.extend(&missing);
+    arguments.extend(missing);
     steps::command("apt-get".as_ref(), &arguments, &[("DEBIAN_FRONTEND", "noninteractive")])
 }
 

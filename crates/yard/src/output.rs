@@ -26,8 +26,9 @@ pub struct Output {
 }
 
 impl Output {
-    pub fn new(arguments: OutputArguments) -> Self {
-        Self { json: arguments.json, quiet: arguments.quiet }
+    /// What the user asked for; of several processes only one `talks`.
+    pub fn new(arguments: OutputArguments, talks: bool) -> Self {
+        Self { json: arguments.json && talks, quiet: arguments.quiet || !talks }
     }
 
     /// Whether machines read the output.
@@ -36,7 +37,7 @@ impl Output {
     }
 
     /// The context that stages get: progress in the way the user asked for.
-    pub fn context(self, threads: Option<u16>, stop: Stop) -> Context {
+    pub fn context(self, threads: usize, stop: Stop) -> Context {
         let progress: Arc<dyn Progress> = if self.json {
             Arc::new(JsonLines)
         } else if self.quiet {
@@ -46,7 +47,7 @@ impl Output {
         } else {
             Arc::new(Lines)
         };
-        Context { progress, stop, threads: threads.map_or_else(base::progress::default_threads, usize::from) }
+        Context { progress, stop, threads }
     }
 
     /// One line of a result, for people; machines get the same as one JSON line at the end.
@@ -80,6 +81,15 @@ impl Output {
         }
     }
 
+    /// A line that is no result and no error.
+    pub fn warning(self, text: &str) {
+        if self.json {
+            emit(&json!({ "event": "warning", "message": text }));
+        } else {
+            let _ = writeln!(std::io::stderr(), "warning: {text}");
+        }
+    }
+
     /// Prints an error with its hint, and says the exit code.
     pub fn error(self, error: &dyn Failure) -> ExitCode {
         let code = exit_code(error.fault());
@@ -107,7 +117,7 @@ impl Output {
 }
 
 /// 2 for the user's mistake, 1 for ours, 3 for a gate that said no, 130 for Ctrl-C.
-fn exit_code(fault: Fault) -> u8 {
+pub fn exit_code(fault: Fault) -> u8 {
     match fault {
         Fault::User => 2,
         Fault::Internal => 1,

@@ -6,7 +6,7 @@ use kernels::pointwise::swiglu_rows_backward;
 use kernels::position::RotaryTable;
 
 use super::{Scratch, Tape, Transformer, Workspace, sized};
-use crate::tensors::Tensors;
+use crate::tensors::{Sink, Tensors};
 
 /// Where the gradient of a norm's input goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,12 +19,13 @@ enum Into {
 
 impl Transformer<'_> {
     /// Turns `workspace.dy_nw`, the gradient by the outputs, into the gradient by the embedded tokens;
-    /// those by the parameters are added to `gradients`.
-    pub(crate) fn backward(&self, workspace: &mut Workspace, gradients: &mut Tensors) {
+    /// those by the parameters are added to those of `sink`, which hears of each layer that is done: what stands
+    /// behind the layer in the arena was done before.
+    pub(crate) fn backward(&self, workspace: &mut Workspace, sink: &mut Sink<'_>) {
         let Workspace { tapes, inputs, edge_nw, edge_moments_n, y_nw, dy_nw, scratch, rotary, .. } = workspace;
         if self.norms_before() {
             let sum = sized(&mut scratch.sum_nw, dy_nw.len());
-            self.norm_backward(&self.edge("norm"), sum, Into::Place, dy_nw, edge_nw, edge_moments_n, gradients);
+            self.norm_backward(&self.edge("norm"), sum, Into::Place, dy_nw, edge_nw, edge_moments_n, sink.gradients);
             std::mem::swap(dy_nw, &mut scratch.sum_nw);
         }
         for layer in (0..self.shape.layers).rev() {
@@ -34,16 +35,30 @@ impl Transformer<'_> {
             }
             let tape = &tapes[if self.options.recompute { 0 } else { layer }];
             if self.norms_before() {
-                self.layer_backward(layer, tape, dy_nw, scratch, rotary.as_ref(), gradients);
+                self.layer_backward(layer, tape, dy_nw, scratch, rotary.as_ref(), sink);
             } else {
-                self.layer_backward_norms_behind(layer, tape, dy_nw, scratch, rotary.as_ref(), gradients);
+                self.layer_backward_norms_behind(layer, tape, dy_nw, scratch, rotary.as_ref(), sink.gradients);
             }
+            sink.final_from(&self.first_tensor(layer));
         }
         if !self.norms_before() {
             let sum = sized(&mut scratch.sum_nw, dy_nw.len());
-            self.norm_backward(&self.edge("embed_norm"), sum, Into::Place, dy_nw, edge_nw, edge_moments_n, gradients);
+            self.norm_backward(
+                &self.edge("embed_norm"),
+                sum,
+                Into::Place,
+                dy_nw,
+                edge_nw,
+                edge_moments_n,
+                sink.gradients,
+            );
             std::mem::swap(dy_nw, &mut scratch.sum_nw);
         }
+    }
+
+    /// The tensor that a layer's others stand behind.
+    fn first_tensor(&self, layer: usize) -> String {
+        self.name(layer, if self.norms_before() { "input_layernorm.weight" } else { "self_attn.q_proj.weight" })
     }
 
     fn layer_backward(
@@ -53,15 +68,16 @@ impl Transformer<'_> {
         d_nw: &mut [f32],
         scratch: &mut Scratch,
         rotary: Option<&RotaryTable>,
-        gradients: &mut Tensors,
+        sink: &mut Sink<'_>,
     ) {
         let [attention_norm, mlp_norm] = self.norm_names(layer);
         let mut branch = std::mem::take(&mut scratch.branch_nw);
-        self.mlp_backward(layer, tape, d_nw, sized(&mut branch, d_nw.len()), None, scratch, gradients);
-        self.norm_backward(&mlp_norm, d_nw, Into::Sum, &branch, &tape.attended_nw, &tape.mlp_moments_n, gradients);
-        self.attention_backward(layer, tape, &tape.normed_nw, d_nw, &mut branch, None, scratch, rotary, gradients);
+        self.mlp_backward(layer, tape, d_nw, sized(&mut branch, d_nw.len()), None, scratch, sink.gradients);
+        self.norm_backward(&mlp_norm, d_nw, Into::Sum, &branch, &tape.attended_nw, &tape.mlp_moments_n, sink.gradients);
+        sink.final_from(&format!("{mlp_norm}.weight"));
+        self.attention_backward(layer, tape, &tape.normed_nw, d_nw, &mut branch, None, scratch, rotary, sink.gradients);
         let moments = &tape.attention_moments_n;
-        self.norm_backward(&attention_norm, d_nw, Into::Sum, &branch, &tape.x_nw, moments, gradients);
+        self.norm_backward(&attention_norm, d_nw, Into::Sum, &branch, &tape.x_nw, moments, sink.gradients);
         scratch.branch_nw = branch;
     }
 

@@ -112,7 +112,7 @@ fn documents_are_sequences_of_their_own() {
     let (_folder, other) = open();
     let dataset = verses_of(&other);
     let (context, _) = stopping(plan.steps() / 2, 1);
-    run(&context, &other, &plan, &dataset, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    run(&context, &other, &plan, &dataset, &Ranks::one(), &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(weights(&train(&other, &plan, &dataset).unwrap()) == weights(&documents));
 }
 
@@ -131,7 +131,9 @@ fn mishaps_lead_back_and_halve_the_rate() {
     let error = train(&store, &plan_of("retries = 1"), &dataset).unwrap_err();
     assert!(error.to_string().contains("1 earlier mishaps") && error.to_string().contains("not finite"), "{error}");
     let (context, seen) = stopping(u64::MAX, 2);
-    let made = run(&context, &store, &plan_of("retries = 2"), &dataset, &mut |_| ControlFlow::Continue(())).unwrap();
+    let made =
+        run(&context, &store, &plan_of("retries = 2"), &dataset, &Ranks::one(), &mut |_| ControlFlow::Continue(()))
+            .unwrap();
     assert!((json(&made, "coefficients.json")["y"]["slopes"]["x"].as_f64().unwrap() - 0.6).abs() < 1e-3);
     let notes = seen.notes.lock().unwrap();
     assert!(notes.iter().any(|note| note.contains("going back") && note.contains("0.25 times")), "{notes:?}");
@@ -182,7 +184,7 @@ fn a_checkpoint_of_version_1_is_continued_as_ever() {
         std::fs::copy(entry.path(), scratch.join(entry.file_name())).unwrap();
     }
     let (context, seen) = stopping(u64::MAX, 1);
-    let made = run(&context, &store, &plan, &dataset, &mut |_| ControlFlow::Continue(())).unwrap();
+    let made = run(&context, &store, &plan, &dataset, &Ranks::one(), &mut |_| ControlFlow::Continue(())).unwrap();
     let note = seen.notes.lock().unwrap()[0].clone();
     assert!(note.contains("continuing from the checkpoint at step 40"), "{note}");
     assert!(weights(&made) == weights(&whole));
@@ -204,7 +206,7 @@ fn bless() {
     let dataset = line(&store, true);
     let plan = golden_plan(&dataset);
     let (context, _) = stopping(40, 1);
-    run(&context, &store, &plan, &dataset, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    run(&context, &store, &plan, &dataset, &Ranks::one(), &mut |_| ControlFlow::Continue(())).unwrap_err();
     let scratch = store.root().join("work").join(plan.key(&dataset).digest().to_string()).join("scratch");
     std::fs::create_dir_all(golden()).unwrap();
     for entry in std::fs::read_dir(scratch).unwrap().flatten() {

@@ -11,7 +11,9 @@ mod report;
 mod rollout;
 mod run;
 mod serve;
+mod train;
 
+use ::train::Ranks;
 use base::Context;
 
 use crate::arguments::Command;
@@ -19,7 +21,7 @@ use crate::output::{Error, Output};
 use crate::pipeline::Until;
 
 /// Carries out what the user typed.
-pub fn execute(command: Command, output: Output, context: &Context) -> Result<(), Error> {
+pub fn execute(command: Command, output: Output, context: &Context, ranks: &Ranks) -> Result<(), Error> {
     match command {
         Command::Init { data, out, force } => init::init(output, &data, &out, force),
         Command::Schema => init::schema(output),
@@ -27,7 +29,7 @@ pub fn execute(command: Command, output: Output, context: &Context) -> Result<()
         Command::Run(project) => run::run(output, context, &project, Until::Report),
         Command::Data { project, explain_drops } => data::data(output, context, &project, explain_drops),
         Command::Train { project, find_rate: true } => range::find_rate(output, context, &project),
-        Command::Train { project, .. } => run::run(output, context, &project, Until::Train),
+        Command::Train { project, .. } => train::train(output, context, &project, ranks),
         Command::Tune(project) => run::run(output, context, &project, Until::Tune),
         Command::Compress(project) => run::run(output, context, &project, Until::Compress),
         Command::Package(project) => run::run(output, context, &project, Until::Package),

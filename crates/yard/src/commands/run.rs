@@ -7,13 +7,24 @@ use crate::output::{Error, Output};
 use crate::pipeline::{Pipeline, Until};
 
 pub fn run(output: Output, context: &Context, arguments: &ProjectArguments, until: Until) -> Result<(), Error> {
-    let mut pipeline = Pipeline::open(output, context, arguments)?;
+    stages(Pipeline::open(output, context, arguments)?, until)
+}
+
+/// Runs the stages of an open project.
+pub fn stages(mut pipeline: Pipeline<'_>, until: Until) -> Result<(), Error> {
+    let (output, context) = (pipeline.output, pipeline.context);
     let file = &pipeline.project.file;
     let family = match file.family {
         base::project::Family::Predict => "predict",
         base::project::Family::Language => "language",
     };
-    output.aside(&format!("{} · {family} · seed {} · {} threads", file.name, file.seed, context.threads));
+    output.aside(&format!(
+        "{} · {family} · seed {} · {}{} threads",
+        file.name,
+        file.seed,
+        pipeline.processes(),
+        context.threads
+    ));
     let result = pipeline.run(until)?;
     let command = match until {
         Until::Data => "data",

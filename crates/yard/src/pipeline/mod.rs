@@ -1,5 +1,6 @@
 //! The stages in their order: what `yard run` and every verb that runs a part of it do.
 
+pub mod ranks;
 mod search;
 mod summary;
 mod verify;
@@ -13,6 +14,7 @@ use base::version::NotAVersion;
 use base::{Context, Failure, Fault, units};
 use serde_json::{Value as Json, json};
 use store::{Artifact, Lock, Made, Store, Version};
+use train::Ranks;
 
 use crate::arguments::ProjectArguments;
 use crate::output::{Error, Output, boxed};
@@ -84,6 +86,10 @@ pub struct Pipeline<'a> {
     _lock: Lock,
     stages: Vec<Json>,
     worked: bool,
+    /// The processes that train; nothing where this is the only one.
+    ranks: Option<&'a Ranks>,
+    /// The settings that a search found.
+    best: Vec<(String, Json)>,
 }
 
 impl<'a> Pipeline<'a> {
@@ -101,7 +107,21 @@ impl<'a> Pipeline<'a> {
                 ));
             }
         }
-        Ok(Self { context, output, project, store, _lock: lock, stages: Vec::new(), worked: false })
+        let (stages, best) = (Vec::new(), Vec::new());
+        Ok(Self { context, output, project, store, _lock: lock, stages, worked: false, ranks: None, best })
+    }
+
+    /// Trains on several processes, of which this is the leader.
+    pub fn with_ranks(self, ranks: &'a Ranks) -> Self {
+        Self { ranks: Some(ranks), ..self }
+    }
+
+    /// How many processes train, for people; nothing of one.
+    pub fn processes(&self) -> String {
+        match self.ranks.map_or(1, Ranks::size) {
+            1 => String::new(),
+            size => format!("{size} processes of "),
+        }
     }
 
     /// Runs the stages in order, up to and with `until`, and gives the result for machines.
@@ -183,6 +203,7 @@ impl<'a> Pipeline<'a> {
         let text = best.iter().map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ");
         self.note("tune", &made, &format!("best: {text}"));
         let settled = self.project.with(&best).map_err(boxed)?;
+        self.best = best;
         let plan = data::plan(&settled).map_err(boxed)?;
         let dataset = data::run(self.context, &self.store, &plan).map_err(boxed)?.artifact;
         Ok((settled, dataset))
@@ -190,8 +211,13 @@ impl<'a> Pipeline<'a> {
 
     fn train(&mut self, settled: &Project, dataset: &Artifact) -> Result<Artifact, Error> {
         let plan = train::plan(settled, dataset).map_err(boxed)?;
-        let made =
-            train::run(self.context, &self.store, &plan, dataset, &mut |_| ControlFlow::Continue(())).map_err(boxed)?;
+        let alone = Ranks::one();
+        let ranks = self.ranks.unwrap_or(&alone);
+        if ranks.size() > 1 {
+            ranks::call(ranks, &self.store, &plan, dataset, &self.best)?;
+        }
+        let observer = &mut |_| ControlFlow::Continue(());
+        let made = train::run(self.context, &self.store, &plan, dataset, ranks, observer).map_err(boxed)?;
         let text = summary::metrics(&made.artifact);
         self.note("train", &made, &text);
         Ok(made.artifact)

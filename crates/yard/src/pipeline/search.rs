@@ -39,7 +39,7 @@ fn attempt(
         best = Some(best.map_or(loss, |best: f64| best.min(loss)));
         report(epoch.epoch, loss)
     };
-    match train::run(context, store, &plan, &dataset, &mut observer) {
+    match train::run(context, store, &plan, &dataset, &train::Ranks::one(), &mut observer) {
         Ok(_) => match best {
             Some(loss) => Ok(Some(loss)),
             None => Err(boxed(Usage::new(
