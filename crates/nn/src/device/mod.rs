@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use burn::tensor::{Device as BurnDevice, Tensor};
 
 /// What computes a step.
-#[expect(clippy::manual_non_exhaustive, reason = "one variant is for tests alone, and is no promise")]
+#[allow(clippy::manual_non_exhaustive, reason = "one variant is for tests alone, and is no promise")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
     /// The CPU, on `kernels`.
