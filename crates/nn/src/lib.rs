@@ -23,7 +23,7 @@ mod transformer;
 pub use device::{Device, DeviceError};
 pub use dropout::Dropout;
 pub use loss::Targets;
-pub use tensors::{Sink, Tensor, Tensors, initial};
+pub use tensors::{Ready, Sink, Tensor, Tensors, initial};
 pub use transformer::{Options, Workspace};
 
 #[cfg(test)]

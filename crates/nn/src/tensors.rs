@@ -48,12 +48,15 @@ pub struct Tensors {
     positions: BTreeMap<String, usize>,
 }
 
+/// Hears from which place of [`Tensors::flat`] on gradients are final.
+pub type Ready<'a> = &'a mut dyn FnMut(&Tensors, usize);
+
 /// Where a step adds its gradients, and who hears of them on the way.
 pub struct Sink<'a> {
     /// The gradients so far; a step adds its own.
     pub gradients: &'a mut Tensors,
-    /// Is told from which place of [`Tensors::flat`] on the step will not touch the gradients any more.
-    pub ready: Option<&'a mut dyn FnMut(&Tensors, usize)>,
+    /// Hears of each part of the gradients that the step will not touch any more.
+    pub ready: Option<Ready<'a>>,
 }
 
 impl Sink<'_> {

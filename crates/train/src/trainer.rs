@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use base::{Context, Task};
 use nn::random::Random;
-use nn::{Dropout, Options, Sink, Tensors};
+use nn::{Dropout, Options, Ready, Sink, Tensors};
 use store::{Artifact, StoreError, Work};
 
 use crate::checkpoint::{self, Progress, Saver, State};
@@ -15,7 +15,7 @@ use crate::facts::DataShape;
 use crate::history::{History, HistoryPoint};
 use crate::optimizer::{Moments, norm, update};
 use crate::plan::Plan;
-use crate::ranks::{Bucket, Ranks, Ready};
+use crate::ranks::{Bucket, Ranks};
 use crate::schedule::learning_rate;
 use crate::watch::{Stepped, Watch};
 use crate::{language, predict, publish};

@@ -1,8 +1,7 @@
 //! Ranks without the feature `mpi`: joining others is refused, so that no world of them ever exists.
 
-use nn::Tensors;
+use nn::{Ready, Tensors};
 
-use super::Ready;
 use crate::error::TrainError;
 
 /// Nothing: no gradients travel.

@@ -14,9 +14,8 @@ use mpi::request::{LocalScope, Request};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Root as _};
 
-use nn::Tensors;
+use nn::{Ready, Tensors};
 
-use super::Ready;
 use crate::error::TrainError;
 
 /// How often those who wait for long look up.

@@ -13,7 +13,7 @@ mod world;
 
 use std::ops::Range;
 
-use nn::Tensors;
+use nn::{Ready, Tensors};
 
 use crate::error::TrainError;
 use world::World;
@@ -26,9 +26,6 @@ pub struct Ranks {
     /// Nothing where this process is the only one.
     world: Option<World>,
 }
-
-/// Hears from where on a step's gradients are final: see [`nn::Sink`].
-pub(crate) type Ready<'a> = &'a mut dyn FnMut(&Tensors, usize);
 
 impl Ranks {
     /// This process alone.
