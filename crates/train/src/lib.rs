@@ -26,6 +26,7 @@ mod watch;
 use std::ops::ControlFlow;
 
 use base::Context;
+use base::project::Project;
 use infer::description::Task;
 use store::{Artifact, Made, Store};
 
@@ -54,7 +55,7 @@ pub fn run(
     observer: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
 ) -> Result<Made, TrainError> {
     let made = store.stage(&plan.key(dataset), |work| {
-        open_device(context, plan)?;
+        begin(context, plan)?;
         kernels::parallel::set_threads(context.threads);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads).build();
         let pool = pool.map_err(|error| TrainError::Threads { what: error.to_string() })?;
@@ -71,8 +72,16 @@ pub fn run(
     Ok(made)
 }
 
+/// Looks for the device that a project trains on and tries it; [`run`] does so too.
+///
+/// # Errors
+/// [`TrainError::Device`] with what is missing.
+pub fn open_device(project: &Project) -> Result<(), TrainError> {
+    Ok(derive::device(project.file.train.device).open()?)
+}
+
 /// Opens the device that the plan names. A linear model has nothing for it, and people are told.
-fn open_device(context: &Context, plan: &Plan) -> Result<(), TrainError> {
+fn begin(context: &Context, plan: &Plan) -> Result<(), TrainError> {
     let device = plan.settings.device;
     device.open()?;
     let linear = matches!(&plan.description.task, Task::Predict(predict) if nn::predict::is_linear(predict));
