@@ -30,6 +30,7 @@ mod watch;
 use std::ops::ControlFlow;
 
 use base::Context;
+use base::project::Project;
 use infer::description::Task;
 use store::{Artifact, Made, StageKey, Store};
 
@@ -52,7 +53,8 @@ pub const HISTORY_FILE: &str = "history.json";
 ///
 /// # Errors
 /// [`TrainError::Stopped`] after Ctrl-C, with a checkpoint written; [`TrainError::Cut`] when the
-/// observer ended it; [`TrainError::Device`] when the device cannot be used; [`TrainError::Diverged`]; whatever reading, writing and loading give.
+/// observer ended it; [`TrainError::Device`] when the device cannot be used; [`TrainError::Diverged`]; whatever
+/// reading, writing and loading give.
 pub fn run(
     context: &Context,
     store: &Store,
@@ -83,15 +85,23 @@ fn in_session(
     make: impl FnOnce(&trainer::Session<'_>) -> Result<(), TrainError>,
 ) -> Result<Made, TrainError> {
     store.stage(key, |work| {
-        open_device(context, plan)?;
+        begin(context, plan)?;
         let pool = pool(context)?;
         // Observers are not sent between threads, so that the pool only computes.
         make(&trainer::Session { context, work: Some(work), plan, dataset, pool: &pool, ranks })
     })
 }
 
+/// Looks for the device that a project trains on and tries it; [`run`] does so too.
+///
+/// # Errors
+/// [`TrainError::Device`] with what is missing.
+pub fn open_device(project: &Project) -> Result<(), TrainError> {
+    Ok(derive::device(project.file.train.device).open()?)
+}
+
 /// Opens the device that the plan names. A linear model has nothing for it, and people are told.
-fn open_device(context: &Context, plan: &Plan) -> Result<(), TrainError> {
+fn begin(context: &Context, plan: &Plan) -> Result<(), TrainError> {
     let device = plan.settings.device;
     device.open()?;
     let linear = matches!(&plan.description.task, Task::Predict(predict) if nn::predict::is_linear(predict));
@@ -111,7 +121,7 @@ fn open_device(context: &Context, plan: &Plan) -> Result<(), TrainError> {
 /// Whatever reading the dataset gives; [`TrainError::Ranks`] when this rank computes something else than
 /// the leader.
 pub fn follow(context: &Context, plan: &Plan, dataset: &Artifact, ranks: &Ranks) -> Result<(), TrainError> {
-    open_device(context, plan)?;
+    begin(context, plan)?;
     let pool = pool(context)?;
     let session = trainer::Session { context, work: None, plan, dataset, pool: &pool, ranks };
     match session.train(&mut |_| ControlFlow::Continue(())) {

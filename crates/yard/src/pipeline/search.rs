@@ -17,9 +17,17 @@ pub fn tune(context: &Context, store: &Store, project: &Project, dataset: &Artif
     let plan = tune::plan(project, dataset).map_err(boxed)?;
     // The search has a bar of its own; the trials' bars would only flicker.
     let quiet = Context { stop: context.stop.clone(), threads: context.threads, ..Context::silent() };
-    let mut objective =
-        |settings: &[(String, Json)], report: &mut Report<'_>| attempt(&quiet, store, project, settings, report);
-    tune::run(context, store, &plan, &mut objective).map_err(boxed)
+    // A device that cannot be used ends the search, and is no result of a trial: it can be mended.
+    let mut unusable = None;
+    let mut objective = |settings: &[(String, Json)], report: &mut Report<'_>| {
+        if let Err(error) = train::open_device(project) {
+            unusable = Some(error);
+            return Err(boxed(TrainError::Cut { epoch: 0 }));
+        }
+        attempt(&quiet, store, project, settings, report)
+    };
+    let made = tune::run(context, store, &plan, &mut objective).map_err(boxed);
+    unusable.map_or(made, |error| Err(boxed(error)))
 }
 
 /// Trains with some settings; `None` when the search ended the trial early.
