@@ -42,7 +42,7 @@ impl Launch {
 
     /// Joins the other processes, if there are any.
     pub fn join(self, command: &Command) -> Result<Ranks, Error> {
-        if self.size > 1 && !matches!(command, Command::Train(_)) {
+        if self.size > 1 && !matches!(command, Command::Train { find_rate: false, .. }) {
             return Err(boxed(Usage::new(
                 format!("failed to start: mpirun started {} processes, and only `yard train` uses several", self.size),
                 "Train with mpirun first, then run this command without it: what was trained is found again.",
