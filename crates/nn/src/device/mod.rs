@@ -2,7 +2,7 @@
 //!
 //! A backend for GPUs is a feature with one API and two files: `enabled.rs` looks for the device,
 //! `disabled.rs` says which feature is missing. Nothing here fails by a panic: a device is asked for,
-//! then tried, and what its backend does not survive is caught in [`tried`].
+//! then tried, and what its backend does not survive is caught in `tried`.
 
 #[cfg_attr(feature = "cuda", path = "cuda/enabled.rs")]
 #[cfg_attr(not(feature = "cuda"), path = "cuda/disabled.rs")]
