@@ -200,7 +200,7 @@ fn check(description: &ModelDescription) -> Result<(), String> {
 
 fn check_language(language: &LanguageDescription) -> Result<(), String> {
     size("context", language.context)?;
-    check_shape(&language.shape, true)
+    check_shape(&language.shape, language.context, true)
 }
 
 fn check_predict(predict: &PredictDescription) -> Result<(), String> {
@@ -248,7 +248,7 @@ fn check_encoding(encoding: &Encoding) -> Result<(), String> {
         }
         Encoding::Transformer { shape, tokens_max } => {
             size("tokens_max", *tokens_max)?;
-            check_shape(shape, false)
+            check_shape(shape, *tokens_max, false)
         }
     }
 }
@@ -268,7 +268,8 @@ fn check_scale(mean: f64, deviation: f64) -> Result<(), String> {
     Err(format!("mean {mean} and deviation {deviation}"))
 }
 
-fn check_shape(shape: &TransformerShape, causal: bool) -> Result<(), String> {
+/// `places` is the longest sequence that the transformer will see.
+fn check_shape(shape: &TransformerShape, places: usize, causal: bool) -> Result<(), String> {
     for (name, value) in [
         ("vocabulary", shape.vocabulary),
         ("width", shape.width),
@@ -282,6 +283,13 @@ fn check_shape(shape: &TransformerShape, causal: bool) -> Result<(), String> {
     }
     if !shape.width.is_multiple_of(2 * shape.heads) {
         return Err(format!("{} heads do not divide a width of {} into even parts", shape.heads, shape.width));
+    }
+    let shared = shape.kv_heads();
+    if shared == 0 || !shape.heads.is_multiple_of(shared) {
+        return Err(format!("{shared} heads of keys and values do not divide {} heads", shape.heads));
+    }
+    if shape.learned_positions > 0 && !(places..=SIZE_MAX).contains(&shape.learned_positions) {
+        return Err(format!("{} learned positions for sequences of {places}", shape.learned_positions));
     }
     let positive = |value: f32| value.is_finite() && value > 0.0;
     if !positive(shape.rope_theta) || !positive(shape.norm_epsilon) {
