@@ -18,6 +18,7 @@ pub mod attention;
 pub mod bf16;
 pub mod convolution;
 pub mod cross_entropy;
+pub mod element;
 pub mod embedding;
 pub mod gemm;
 pub mod isa;

@@ -6,6 +6,7 @@
 //! `dbias = Σ dy` over the rows. Sources: Ba, Kiros & Hinton 2016; Zhang & Sennrich 2019.
 
 use crate::LANES;
+use crate::element::Element;
 use crate::isa::kernel;
 use crate::rows::{self, Parts};
 use crate::vector::{reduce, sum_of_squares};
@@ -73,7 +74,7 @@ impl Norm<'_> {
     ///
     /// # Panics
     /// When the slices do not fit: `[n, w]`, `[n]` moments, `[w]` parameters.
-    pub fn forward(&self, y_nw: &mut [f32], moments_n: &mut [Moments], input: Input<'_>) {
+    pub fn forward<E: Element>(&self, y_nw: &mut [E], moments_n: &mut [Moments], input: Input<'_>) {
         let width = self.width();
         let count = rows::count(y_nw.len(), width);
         assert_eq!(moments_n.len(), if width == 0 { moments_n.len() } else { count }, "moments");
@@ -152,11 +153,11 @@ impl Norm<'_> {
 
 /// One task's rows.
 mod piece {
-    use super::{Gradients, Moments, Norm, kernel, one_row, row_backward};
+    use super::{Element, Gradients, Moments, Norm, kernel, one_row, row_backward};
 
     kernel! {
         /// Forward of some rows.
-        pub fn forward(y: &mut [f32], moments: &mut [Moments], x: &[f32], norm: &Norm<'_>) {
+        pub fn forward<E: Element>(y: &mut [E], moments: &mut [Moments], x: &[f32], norm: &Norm<'_>) {
             let width = norm.weight_w.len();
             for ((y, x), moments) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(moments) {
                 *moments = one_row(y, x, norm);
@@ -166,8 +167,8 @@ mod piece {
 
     kernel! {
         /// Forward of the sum of some rows.
-        pub fn forward_residual(
-            y: &mut [f32],
+        pub fn forward_residual<E: Element>(
+            y: &mut [E],
             moments: &mut [Moments],
             stream: &mut [f32],
             update: &[f32],
@@ -197,7 +198,7 @@ mod piece {
 }
 
 #[inline(always)]
-fn one_row(y: &mut [f32], x: &[f32], norm: &Norm<'_>) -> Moments {
+fn one_row<E: Element>(y: &mut [E], x: &[f32], norm: &Norm<'_>) -> Moments {
     let count = x.len().max(1) as f64;
     // In double precision no square overflows.
     let (mean, variance) = match norm.kind {
@@ -211,12 +212,12 @@ fn one_row(y: &mut [f32], x: &[f32], norm: &Norm<'_>) -> Moments {
     match norm.bias_w {
         Some(bias) => {
             for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(norm.weight_w).zip(bias) {
-                *y = weight.mul_add((x - mean) * scale, *bias);
+                *y = E::from_f32(weight.mul_add((x - mean) * scale, *bias));
             }
         }
         None => {
             for ((y, x), weight) in y.iter_mut().zip(x).zip(norm.weight_w) {
-                *y = weight * ((x - mean) * scale);
+                *y = E::from_f32(weight * ((x - mean) * scale));
             }
         }
     }

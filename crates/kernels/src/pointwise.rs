@@ -4,6 +4,7 @@
 //! same on every instruction set and every number of threads. A backward takes what went into the forward.
 
 use crate::activation::exp;
+use crate::element::Element;
 use crate::isa::kernel;
 use crate::parallel;
 use crate::rows::{self, Parts};
@@ -94,7 +95,7 @@ pub fn swiglu_backward(d_gate: &mut [f32], d_up: &mut [f32], d_out: &[f32], gate
 ///
 /// # Panics
 /// When the slices are not rows of `2·inner` and of `inner`.
-pub fn swiglu_rows(out_ni: &mut [f32], gate_up_n2i: &[f32], inner: usize) {
+pub fn swiglu_rows<E: Element>(out_ni: &mut [E], gate_up_n2i: &[E], inner: usize) {
     let count = rows::count(out_ni.len(), inner);
     assert_eq!(gate_up_n2i.len(), 2 * out_ni.len(), "gate and up");
     let out = Parts::new(out_ni);
@@ -112,7 +113,7 @@ pub fn swiglu_rows(out_ni: &mut [f32], gate_up_n2i: &[f32], inner: usize) {
 ///
 /// # Panics
 /// When the slices are not rows of `2·inner` and of `inner`.
-pub fn swiglu_rows_backward(d_gate_up_n2i: &mut [f32], d_out_ni: &[f32], gate_up_n2i: &[f32], inner: usize) {
+pub fn swiglu_rows_backward<E: Element>(d_gate_up_n2i: &mut [E], d_out_ni: &[E], gate_up_n2i: &[E], inner: usize) {
     let count = rows::count(d_out_ni.len(), inner);
     assert_eq!((d_gate_up_n2i.len(), gate_up_n2i.len()), (2 * d_out_ni.len(), 2 * d_out_ni.len()), "gate and up");
     let to = Parts::new(d_gate_up_n2i);
@@ -129,7 +130,7 @@ pub fn swiglu_rows_backward(d_gate_up_n2i: &mut [f32], d_out_ni: &[f32], gate_up
 
 /// One task's elements.
 mod piece {
-    use super::{exp, gelu_derivative, gelu_exact_derivative, gelu_exact_one, gelu_one, kernel, logistic};
+    use super::{Element, exp, gelu_derivative, gelu_exact_derivative, gelu_exact_one, gelu_one, kernel, logistic};
 
     macro_rules! pair {
         ($forward:ident, $backward:ident, $value:expr, $derivative:expr) => {
@@ -181,21 +182,23 @@ mod piece {
 
     kernel! {
         /// `out[i] = silu(gate[i])·up[i]`.
-        pub fn swiglu(out: &mut [f32], gate: &[f32], up: &[f32]) {
+        pub fn swiglu<E: Element>(out: &mut [E], gate: &[E], up: &[E]) {
             for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
-                *out = *gate / (1.0 + exp(-*gate)) * up;
+                let gate = gate.to_f32();
+                *out = E::from_f32(gate / (1.0 + exp(-gate)) * up.to_f32());
             }
         }
     }
 
     kernel! {
         /// The gradients of gate and up.
-        pub fn swiglu_backward(d_gate: &mut [f32], d_up: &mut [f32], d_out: &[f32], gate: &[f32], up: &[f32]) {
+        pub fn swiglu_backward<E: Element>(d_gate: &mut [E], d_up: &mut [E], d_out: &[E], gate: &[E], up: &[E]) {
             let inputs = d_out.iter().zip(gate).zip(up);
             for ((d_gate, d_up), ((d_out, gate), up)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
-                let s = logistic(*gate);
-                *d_gate = d_out * up * (s * (gate * (1.0 - s) + 1.0));
-                *d_up = d_out * (gate * s);
+                let (d_out, gate, up) = (d_out.to_f32(), gate.to_f32(), up.to_f32());
+                let s = logistic(gate);
+                *d_gate = E::from_f32(d_out * up * (s * (gate * (1.0 - s) + 1.0)));
+                *d_up = E::from_f32(d_out * (gate * s));
             }
         }
     }

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::element::Element;
 use crate::isa::kernel;
 use crate::rows::{self, Parts};
 
@@ -41,7 +42,7 @@ impl RotaryTable {
     ///
     /// # Panics
     /// When the rows do not fit, or a position lies outside of the table.
-    pub fn forward(&self, x_ns: &mut [f32], stride: usize, heads: Range<usize>, positions_n: &[u32]) {
+    pub fn forward<E: Element>(&self, x_ns: &mut [E], stride: usize, heads: Range<usize>, positions_n: &[u32]) {
         self.turn(x_ns, stride, heads, positions_n, false);
     }
 
@@ -49,11 +50,11 @@ impl RotaryTable {
     ///
     /// # Panics
     /// As there.
-    pub fn backward(&self, dx_ns: &mut [f32], stride: usize, heads: Range<usize>, positions_n: &[u32]) {
+    pub fn backward<E: Element>(&self, dx_ns: &mut [E], stride: usize, heads: Range<usize>, positions_n: &[u32]) {
         self.turn(dx_ns, stride, heads, positions_n, true);
     }
 
-    fn turn(&self, x_ns: &mut [f32], stride: usize, heads: Range<usize>, positions_n: &[u32], back: bool) {
+    fn turn<E: Element>(&self, x_ns: &mut [E], stride: usize, heads: Range<usize>, positions_n: &[u32], back: bool) {
         let (dim, count) = (2 * self.half, rows::count(x_ns.len(), stride));
         assert!(heads.start <= heads.end && heads.end * dim <= stride, "heads {heads:?} in rows of {stride}");
         assert_eq!(positions_n.len(), count, "positions");
@@ -72,16 +73,16 @@ impl RotaryTable {
 
 kernel! {
     /// Turns every head of `x` by the same angles, or back.
-    pub fn turn_heads(x: &mut [f32], cosines: &[f32], sines: &[f32], back: bool) {
+    pub fn turn_heads<E: Element>(x: &mut [E], cosines: &[f32], sines: &[f32], back: bool) {
         let half = cosines.len();
         let sign = if back { -1.0 } else { 1.0 };
         for head in x.chunks_exact_mut((2 * half).max(1)) {
             let (lower, upper) = head.split_at_mut(half);
             for (((a, b), cosine), sine) in lower.iter_mut().zip(upper).zip(cosines).zip(sines) {
-                let (from_a, from_b) = (*a, *b);
+                let (from_a, from_b) = (a.to_f32(), b.to_f32());
                 let sine = sign * sine;
-                *a = from_a * cosine - from_b * sine;
-                *b = from_b * cosine + from_a * sine;
+                *a = E::from_f32(from_a * cosine - from_b * sine);
+                *b = E::from_f32(from_b * cosine + from_a * sine);
             }
         }
     }

@@ -6,6 +6,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use crate::element::Element;
 use crate::isa::kernel;
 use crate::parallel::{self, Shared};
 
@@ -69,10 +70,10 @@ kernel! {
     ///
     /// # Panics
     /// When the slices differ in length.
-    pub fn add(y: &mut [f32], x: &[f32]) {
+    pub fn add<E: Element>(y: &mut [f32], x: &[E]) {
         assert_eq!(y.len(), x.len());
         for (y, x) in y.iter_mut().zip(x) {
-            *y += x;
+            *y += x.to_f32();
         }
     }
 }
@@ -91,7 +92,7 @@ pub(crate) fn add_partial(total_w: &mut [f32], partial_tw: &[f32]) {
 ///
 /// # Panics
 /// When `x_nw` is not whole rows of the length of `total_w`.
-pub fn add_columns(total_w: &mut [f32], x_nw: &[f32]) {
+pub fn add_columns<E: Element>(total_w: &mut [f32], x_nw: &[E]) {
     let width = total_w.len();
     let rows = count(x_nw.len(), width);
     let mut partial_tw = vec![0.0; rows.div_ceil(per_task(width)) * width];

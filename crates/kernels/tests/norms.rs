@@ -191,5 +191,5 @@ fn bias_gradients_are_sums_of_columns() {
         (0..7).map(|i| 1.0 + x.chunks_exact(7).map(|row| f64::from(row[i])).sum::<f64>()).collect();
     all_close(&everywhere(run), &expected, 1e-5);
     for_any_threads(run);
-    kernels::rows::add_columns(&mut [], &[]);
+    kernels::rows::add_columns::<f32>(&mut [], &[]);
 }

@@ -125,7 +125,7 @@ class Cnn(nn.Module):
 class Lstm(nn.Module):
     def __init__(self):
         super().__init__()
-        self.lstm = nn.LSTM(64, 256)
+        self.lstm = nn.LSTM(256, 256)
 
     def forward(self, x, targets):
         return F.mse_loss(self.lstm(x)[0].float(), targets)
@@ -165,7 +165,7 @@ def variants():
                 model, x = (one.to(memory_format=torch.channels_last) for one in (model, x))
             return model, (x, torch.randint(0, 10, (128,))), 128
         return {"channels first": lambda: make(False), "channels last": lambda: make(True)}
-    return {"plain": lambda: (Lstm(), (torch.rand(100, 64, 64) * 2 - 1, torch.rand(100, 64, 256)), 6400)}
+    return {"plain": lambda: (Lstm(), (torch.rand(128, 64, 256) * 2 - 1, torch.rand(128, 64, 256)), 8192)}
 
 
 def measure(make, seconds):

@@ -7,24 +7,26 @@ use super::Task;
 use super::pack::{Memory, rows_form, summed_form, transposed_form};
 use super::tile::{Format, Pair, Product, ROWS, Shape, Single, WIDTH, exp_of_difference};
 use crate::LANES;
+use crate::element::Element;
 use crate::gemm::Compute;
 use crate::isa::kernel;
 use crate::rows::Parts;
+use crate::vector::reduce;
 
 /// Keys and queries of a block: both multiples of the rows of a tile and the width of a panel.
 const BLOCK: usize = 64;
 
 /// What forward left and what comes from above; `count` is the number of all rows.
-pub struct Saved<'a> {
-    pub d_out_nhd: &'a [f32],
-    pub out_nhd: &'a [f32],
+pub struct Saved<'a, E> {
+    pub d_out_nhd: &'a [E],
+    pub out_nhd: &'a [E],
     pub log_sum_exp_hn: &'a [f32],
-    pub qkv_ns: &'a [f32],
+    pub qkv_ns: &'a [E],
     pub count: usize,
 }
 
 /// Fills the task's part of `d_qkv_ns`.
-pub fn run(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>) {
+pub fn run<E: Element>(task: &Task<'_>, d_qkv: &Parts<'_, E>, saved: &Saved<'_, E>) {
     match task.attention.compute {
         Compute::F32 => Memory::with(&lengths::<Single>(task), |memory| single(task, d_qkv, saved, memory)),
         Compute::Bf16 => Memory::with(&lengths::<Pair>(task), |memory| pair(task, d_qkv, saved, memory)),
@@ -33,15 +35,15 @@ pub fn run(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>) {
 
 kernel! {
     /// In `f32`.
-    pub fn single(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>, memory: Memory<'_>) {
-        group::<Single>(task, d_qkv, saved, memory);
+    pub fn single<E: Element>(task: &Task<'_>, d_qkv: &Parts<'_, E>, saved: &Saved<'_, E>, memory: Memory<'_>) {
+        group::<Single, E>(task, d_qkv, saved, memory);
     }
 }
 
 kernel! {
     /// In bf16.
-    pub fn pair(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>, memory: Memory<'_>) {
-        group::<Pair>(task, d_qkv, saved, memory);
+    pub fn pair<E: Element>(task: &Task<'_>, d_qkv: &Parts<'_, E>, saved: &Saved<'_, E>, memory: Memory<'_>) {
+        group::<Pair, E>(task, d_qkv, saved, memory);
     }
 }
 
@@ -87,7 +89,7 @@ struct Work<'a> {
 }
 
 #[inline(always)]
-fn group<F: Format>(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>, mut memory: Memory<'_>) {
+fn group<F: Format, E: Element>(task: &Task<'_>, d_qkv: &Parts<'_, E>, saved: &Saved<'_, E>, mut memory: Memory<'_>) {
     let attention = task.attention;
     let (stride, dim, length) = (attention.stride(), attention.dim, task.sequence.len());
     let (units, deep) = (dim.div_ceil(F::VALUES), dim.next_multiple_of(WIDTH));
@@ -122,13 +124,13 @@ fn group<F: Format>(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>, 
     };
     let keys = task.rows(saved.qkv_ns, stride, task.key_column(), 0..length);
     let values = task.rows(saved.qkv_ns, stride, task.value_column(), 0..length);
-    rows_form::<F>(work.keys_tu, keys, 1.0);
-    rows_form::<F>(work.values_tu, values, 1.0);
-    summed_form::<F>(work.keys_be, keys, 1.0, depth);
+    rows_form::<F, E>(work.keys_tu, keys, 1.0);
+    rows_form::<F, E>(work.values_tu, values, 1.0);
+    summed_form::<F, E>(work.keys_be, keys, 1.0, depth);
     work.d_keys_te.fill(0.0);
     work.d_values_te.fill(0.0);
     for head in task.group() {
-        prepare::<F>(&mut work, task, saved, head, line);
+        prepare::<F, E>(&mut work, task, saved, head, line);
         for key in (0..length).step_by(BLOCK) {
             let first = if attention.causal { key } else { 0 };
             for query in (first..length).step_by(BLOCK) {
@@ -143,26 +145,48 @@ fn group<F: Format>(task: &Task<'_>, d_qkv: &Parts<'_, f32>, saved: &Saved<'_>, 
 
 /// Packs a query head and the gradient of its output.
 #[inline(always)]
-fn prepare<F: Format>(work: &mut Work<'_>, task: &Task<'_>, saved: &Saved<'_>, head: usize, line: &mut [u32]) {
+fn prepare<F: Format, E: Element>(
+    work: &mut Work<'_>,
+    task: &Task<'_>,
+    saved: &Saved<'_, E>,
+    head: usize,
+    line: &mut [u32],
+) {
     let attention = task.attention;
     let (length, column, wide) = (task.sequence.len(), task.query_column(head), attention.heads * attention.dim);
     let queries = task.rows(saved.qkv_ns, attention.stride(), column, 0..length);
     let d_out = task.rows(saved.d_out_nhd, wide, column, 0..length);
     let out = task.rows(saved.out_nhd, wide, column, 0..length);
     // The factor is in the queries, so the gradient of the keys has it.
-    transposed_form::<F>(work.queries_ut, queries, attention.scale, line);
-    summed_form::<F>(work.queries_be, queries, attention.scale, work.depth);
-    transposed_form::<F>(work.d_out_ut, d_out, 1.0, line);
-    summed_form::<F>(work.d_out_be, d_out, 1.0, work.depth);
+    transposed_form::<F, E>(work.queries_ut, queries, attention.scale, line);
+    summed_form::<F, E>(work.queries_be, queries, attention.scale, work.depth);
+    transposed_form::<F, E>(work.d_out_ut, d_out, 1.0, line);
+    summed_form::<F, E>(work.d_out_be, d_out, 1.0, work.depth);
     let begin = head * saved.count + task.sequence.start;
     work.log_sum_exp_t[..length].copy_from_slice(&saved.log_sum_exp_hn[begin..begin + length]);
     // Rows that do not exist have no weights.
     work.log_sum_exp_t[length..].fill(f32::INFINITY);
     for (row, along) in work.along_t[..length].iter_mut().enumerate() {
-        *along = crate::dot(d_out.row(row), out.row(row));
+        *along = product(d_out.row(row), out.row(row));
     }
     work.along_t[length..].fill(0.0);
     work.d_queries_te.fill(0.0);
+}
+
+/// `Σ a[i]·b[i]`, in [`LANES`] sums.
+#[inline(always)]
+fn product<E: Element>(a: &[E], b: &[E]) -> f32 {
+    let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [0.0_f32; LANES];
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            sums[lane] = a[lane].to_f32().mul_add(b[lane].to_f32(), sums[lane]);
+        }
+    }
+    for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *sum = a.to_f32().mul_add(b.to_f32(), *sum);
+    }
+    reduce(&sums)
 }
 
 /// One block of keys against one block of queries.
@@ -272,7 +296,7 @@ fn weigh(scores: &mut [f32], d_scores: &mut [f32], log_sum_exp: &[f32], along: &
 
 /// The task's rows of some columns of `d_qkv_ns`.
 #[inline(always)]
-fn store(task: &Task<'_>, d_qkv: &Parts<'_, f32>, from_te: &[f32], column: usize, scale: f32) {
+fn store<E: Element>(task: &Task<'_>, d_qkv: &Parts<'_, E>, from_te: &[f32], column: usize, scale: f32) {
     let (stride, dim) = (task.attention.stride(), task.attention.dim);
     let deep = dim.next_multiple_of(WIDTH);
     for (row, from) in task.sequence.clone().zip(from_te.chunks_exact(deep)) {
@@ -280,7 +304,7 @@ fn store(task: &Task<'_>, d_qkv: &Parts<'_, f32>, from_te: &[f32], column: usize
         // SAFETY: only this task has these rows of this head.
         let to = unsafe { d_qkv.take(begin..begin + dim) };
         for (to, from) in to.iter_mut().zip(from) {
-            *to = scale * from;
+            *to = E::from_f32(scale * from);
         }
     }
 }

@@ -5,6 +5,7 @@ use super::pack::{Memory, rows_form, summed_form, transposed_form};
 use super::tile::{Format, Pair, Product, ROWS, Shape, Single, WIDTH, exp_of_difference};
 use crate::LANES;
 use crate::activation::exp;
+use crate::element::Element;
 use crate::gemm::Compute;
 use crate::isa::kernel;
 use crate::rows::Parts;
@@ -14,15 +15,15 @@ use crate::vector::reduce;
 const KEYS: usize = 512;
 
 /// Where results go, and what they are computed from; `count` is the number of all rows.
-pub struct Tensors<'a> {
-    pub out_nhd: Parts<'a, f32>,
+pub struct Tensors<'a, E> {
+    pub out_nhd: Parts<'a, E>,
     pub log_sum_exp_hn: Parts<'a, f32>,
-    pub qkv_ns: &'a [f32],
+    pub qkv_ns: &'a [E],
     pub count: usize,
 }
 
 /// Fills the task's part of `out_nhd` and of `log_sum_exp_hn`.
-pub fn run(task: &Task<'_>, tensors: &Tensors<'_>) {
+pub fn run<E: Element>(task: &Task<'_>, tensors: &Tensors<'_, E>) {
     // The memory is found out here: a closure inside a kernel would lose its instruction set.
     match task.attention.compute {
         Compute::F32 => Memory::with(&lengths::<Single>(task), |memory| single(task, tensors, memory)),
@@ -32,15 +33,15 @@ pub fn run(task: &Task<'_>, tensors: &Tensors<'_>) {
 
 kernel! {
     /// In `f32`.
-    pub fn single(task: &Task<'_>, tensors: &Tensors<'_>, memory: Memory<'_>) {
-        group::<Single>(task, tensors, memory);
+    pub fn single<E: Element>(task: &Task<'_>, tensors: &Tensors<'_, E>, memory: Memory<'_>) {
+        group::<Single, E>(task, tensors, memory);
     }
 }
 
 kernel! {
     /// In bf16.
-    pub fn pair(task: &Task<'_>, tensors: &Tensors<'_>, memory: Memory<'_>) {
-        group::<Pair>(task, tensors, memory);
+    pub fn pair<E: Element>(task: &Task<'_>, tensors: &Tensors<'_, E>, memory: Memory<'_>) {
+        group::<Pair, E>(task, tensors, memory);
     }
 }
 
@@ -73,7 +74,7 @@ struct Work<'a> {
 }
 
 #[inline(always)]
-fn group<F: Format>(task: &Task<'_>, tensors: &Tensors<'_>, mut memory: Memory<'_>) {
+fn group<F: Format, E: Element>(task: &Task<'_>, tensors: &Tensors<'_, E>, mut memory: Memory<'_>) {
     let attention = task.attention;
     let (stride, dim, seen) = (attention.stride(), attention.dim, seen(task));
     let (units, deep) = (dim.div_ceil(F::VALUES), dim.next_multiple_of(WIDTH));
@@ -81,14 +82,14 @@ fn group<F: Format>(task: &Task<'_>, tensors: &Tensors<'_>, mut memory: Memory<'
     let lengths = lengths::<F>(task);
     let [keys, values, line, query, weights] = [0, 1, 2, 3, 4].map(|part| memory.units(lengths[part]));
     let (keys_in, values_in) = (task.key_column(), task.value_column());
-    transposed_form::<F>(keys, task.rows(tensors.qkv_ns, stride, keys_in, 0..seen), 1.0, line);
-    summed_form::<F>(values, task.rows(tensors.qkv_ns, stride, values_in, 0..seen), 1.0, depth);
+    transposed_form::<F, E>(keys, task.rows(tensors.qkv_ns, stride, keys_in, 0..seen), 1.0, line);
+    summed_form::<F, E>(values, task.rows(tensors.qkv_ns, stride, values_in, 0..seen), 1.0, depth);
     let (scores, out) = (memory.floats(lengths[5]), memory.floats(lengths[6]));
     let product = Product::of(attention.compute);
     let mut work = Work { keys, values, depth, seen, scores, weights, out, product };
     for head in task.group() {
         let rows = task.rows(tensors.qkv_ns, stride, task.query_column(head), task.queries.clone());
-        rows_form::<F>(query, rows, attention.scale);
+        rows_form::<F, E>(query, rows, attention.scale);
         for row in (0..task.queries.len()).step_by(ROWS) {
             let totals = strip::<F>(&mut work, &query[row * units..], task, row);
             let place = task.sequence.start + task.queries.start + row;
@@ -100,7 +101,7 @@ fn group<F: Format>(task: &Task<'_>, tensors: &Tensors<'_>, mut memory: Memory<'
                     unsafe { (tensors.out_nhd.take(begin..begin + dim), tensors.log_sum_exp_hn.take(sums..sums + 1)) };
                 let factor = 1.0 / total;
                 for (out, value) in out.iter_mut().zip(&work.out[r * deep..]) {
-                    *out = factor * value;
+                    *out = E::from_f32(factor * value);
                 }
                 sums[0] = largest + total.ln();
             }

@@ -12,6 +12,7 @@
 
 use std::ops::Range;
 
+use crate::element::Element;
 use crate::gemm::Compute;
 use crate::parallel;
 use crate::rows::{self, Parts};
@@ -61,7 +62,7 @@ impl Task<'_> {
     }
 
     /// Rows of a head's `dim` elements that begin `column` into each row of `data`.
-    fn rows<'a>(&self, data: &'a [f32], stride: usize, column: usize, range: Range<usize>) -> Rows<'a> {
+    fn rows<'a, E: Element>(&self, data: &'a [E], stride: usize, column: usize, range: Range<usize>) -> Rows<'a, E> {
         let begin = (self.sequence.start + range.start) * stride + column;
         // Nothing of an empty range is read.
         let data = if range.is_empty() { &data[..0] } else { &data[begin..] };
@@ -96,11 +97,11 @@ impl Attention<'_> {
     /// # Panics
     /// When the slices do not fit, `heads` is no multiple of `kv_heads`, or the sequences overlap or do not
     /// ascend.
-    pub fn forward(&self, out_nhd: &mut [f32], log_sum_exp_hn: &mut [f32], qkv_ns: &[f32]) {
+    pub fn forward<E: Element>(&self, out_nhd: &mut [E], log_sum_exp_hn: &mut [f32], qkv_ns: &[E]) {
         let count = self.check(qkv_ns.len(), out_nhd.len(), log_sum_exp_hn.len());
         let stride = self.heads * self.dim;
         for gap in self.gaps(count) {
-            out_nhd[gap.start * stride..gap.end * stride].fill(0.0);
+            out_nhd[gap.start * stride..gap.end * stride].fill(E::default());
             (0..self.heads).for_each(|head| log_sum_exp_hn[head * count..][gap.clone()].fill(0.0));
         }
         if stride == 0 {
@@ -128,18 +129,18 @@ impl Attention<'_> {
     ///
     /// # Panics
     /// As [`Attention::forward`].
-    pub fn backward(
+    pub fn backward<E: Element>(
         &self,
-        d_qkv_ns: &mut [f32],
-        d_out_nhd: &[f32],
-        out_nhd: &[f32],
+        d_qkv_ns: &mut [E],
+        d_out_nhd: &[E],
+        out_nhd: &[E],
         log_sum_exp_hn: &[f32],
-        qkv_ns: &[f32],
+        qkv_ns: &[E],
     ) {
         let count = self.check(qkv_ns.len(), out_nhd.len(), log_sum_exp_hn.len());
         assert_eq!((d_qkv_ns.len(), d_out_nhd.len()), (qkv_ns.len(), out_nhd.len()), "gradients of attention");
         for gap in self.gaps(count) {
-            d_qkv_ns[gap.start * self.stride()..gap.end * self.stride()].fill(0.0);
+            d_qkv_ns[gap.start * self.stride()..gap.end * self.stride()].fill(E::default());
         }
         if self.stride() == 0 {
             return;

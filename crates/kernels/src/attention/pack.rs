@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::tile::{Format, WIDTH};
+use crate::element::Element;
 
 /// A line of the cache: panels begin at one.
 #[derive(Debug, Clone, Copy)]
@@ -47,27 +48,27 @@ impl<'a> Memory<'a> {
 
 /// Some rows of a tensor: `count` rows of `dim` elements, `stride` apart, the first at `data[0]`.
 #[derive(Debug, Clone, Copy)]
-pub struct Rows<'a> {
-    pub data: &'a [f32],
+pub struct Rows<'a, E> {
+    pub data: &'a [E],
     pub stride: usize,
     pub count: usize,
     pub dim: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a, E> Rows<'a, E> {
     #[inline(always)]
-    pub fn row(&self, index: usize) -> &'a [f32] {
+    pub fn row(&self, index: usize) -> &'a [E] {
         &self.data[index * self.stride..index * self.stride + self.dim]
     }
 }
 
 /// Units along a row, `x.len()` values; what is left of `to` becomes 0.
 #[inline(always)]
-pub fn along<F: Format>(to: &mut [u32], x: &[f32], scale: f32) {
+pub fn along<F: Format, E: Element>(to: &mut [u32], x: &[E], scale: f32) {
     if F::VALUES == 1 {
         let (filled, rest) = to.split_at_mut(x.len());
         for (to, x) in filled.iter_mut().zip(x) {
-            *to = F::pack(scale * x, 0.0);
+            *to = F::unit(scale, *x, E::default());
         }
         rest.fill(0);
         return;
@@ -75,21 +76,21 @@ pub fn along<F: Format>(to: &mut [u32], x: &[f32], scale: f32) {
     let (pairs, last) = x.as_chunks::<2>();
     let (filled, rest) = to.split_at_mut(pairs.len());
     for (to, [even, odd]) in filled.iter_mut().zip(pairs) {
-        *to = F::pack(scale * even, scale * odd);
+        *to = F::unit(scale, *even, *odd);
     }
     rest.fill(0);
     if let [last] = last {
-        rest[0] = F::pack(scale * last, 0.0);
+        rest[0] = F::unit(scale, *last, E::default());
     }
 }
 
 /// `[rows, units]`: units along each row; rows beyond the last are 0.
 #[inline(always)]
-pub fn rows_form<F: Format>(to: &mut [u32], x: Rows<'_>, scale: f32) {
+pub fn rows_form<F: Format, E: Element>(to: &mut [u32], x: Rows<'_, E>, scale: f32) {
     let units = x.dim.div_ceil(F::VALUES);
     for (index, to) in to.chunks_exact_mut(units).enumerate() {
         if index < x.count {
-            along::<F>(to, x.row(index), scale);
+            along::<F, E>(to, x.row(index), scale);
         } else {
             to.fill(0);
         }
@@ -98,13 +99,13 @@ pub fn rows_form<F: Format>(to: &mut [u32], x: Rows<'_>, scale: f32) {
 
 /// `[rows/WIDTH][units][WIDTH]`: rows as columns, to be summed over their elements.
 #[inline(always)]
-pub fn transposed_form<F: Format>(to: &mut [u32], x: Rows<'_>, scale: f32, line: &mut [u32]) {
+pub fn transposed_form<F: Format, E: Element>(to: &mut [u32], x: Rows<'_, E>, scale: f32, line: &mut [u32]) {
     let units = x.dim.div_ceil(F::VALUES);
     for (panel, to) in to.chunks_exact_mut(units * WIDTH).enumerate() {
         for index in 0..WIDTH {
             let row = panel * WIDTH + index;
             if row < x.count {
-                along::<F>(&mut line[index * units..(index + 1) * units], x.row(row), scale);
+                along::<F, E>(&mut line[index * units..(index + 1) * units], x.row(row), scale);
             } else {
                 line[index * units..(index + 1) * units].fill(0);
             }
@@ -120,7 +121,7 @@ pub fn transposed_form<F: Format>(to: &mut [u32], x: Rows<'_>, scale: f32, line:
 /// `[dim/WIDTH][units of rows][WIDTH]`: columns as columns, to be summed over the rows. `depth` is the number of
 /// units, and rows beyond the last are 0.
 #[inline(always)]
-pub fn summed_form<F: Format>(to: &mut [u32], x: Rows<'_>, scale: f32, depth: usize) {
+pub fn summed_form<F: Format, E: Element>(to: &mut [u32], x: Rows<'_, E>, scale: f32, depth: usize) {
     for (panel, to) in to.chunks_exact_mut(depth * WIDTH).enumerate() {
         let columns = panel * WIDTH..x.dim.min((panel + 1) * WIDTH);
         for (unit, to) in to.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
@@ -129,11 +130,11 @@ pub fn summed_form<F: Format>(to: &mut [u32], x: Rows<'_>, scale: f32, depth: us
             if first + 1 < x.count && F::VALUES == 2 {
                 let (even, odd) = (&x.row(first)[columns.clone()], &x.row(first + 1)[columns.clone()]);
                 for ((to, even), odd) in filled.iter_mut().zip(even).zip(odd) {
-                    *to = F::pack(scale * even, scale * odd);
+                    *to = F::unit(scale, *even, *odd);
                 }
             } else if first < x.count {
                 for (to, even) in filled.iter_mut().zip(&x.row(first)[columns.clone()]) {
-                    *to = F::pack(scale * even, 0.0);
+                    *to = F::unit(scale, *even, E::default());
                 }
             } else {
                 filled.fill(0);

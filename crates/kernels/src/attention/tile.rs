@@ -7,6 +7,7 @@
 
 use crate::LANES;
 use crate::bf16::Bf16;
+use crate::element::Element;
 use crate::gemm::Compute;
 use crate::isa::{self, Isa};
 
@@ -21,6 +22,9 @@ pub trait Format {
     const VALUES: usize;
     /// A unit of one or two values.
     fn pack(even: f32, odd: f32) -> u32;
+    /// A unit of one or two elements, times `scale`. Elements that are bf16 already stay as they are for a scale
+    /// of 1.
+    fn unit<E: Element>(scale: f32, even: E, odd: E) -> u32;
     /// `sums += a·b`.
     fn multiply_add<const FUSED: bool>(sums: &mut [f32; LANES], a: u32, b: &[u32; LANES]);
 }
@@ -39,6 +43,11 @@ impl Format for Single {
     }
 
     #[inline(always)]
+    fn unit<E: Element>(scale: f32, even: E, _: E) -> u32 {
+        (scale * even.to_f32()).to_bits()
+    }
+
+    #[inline(always)]
     fn multiply_add<const FUSED: bool>(sums: &mut [f32; LANES], a: u32, b: &[u32; LANES]) {
         let a = f32::from_bits(a);
         for (sum, b) in sums.iter_mut().zip(b) {
@@ -53,6 +62,15 @@ impl Format for Pair {
     #[inline(always)]
     fn pack(even: f32, odd: f32) -> u32 {
         u32::from(Bf16::from_f32(even).0) | u32::from(Bf16::from_f32(odd).0) << 16
+    }
+
+    #[inline(always)]
+    fn unit<E: Element>(scale: f32, even: E, odd: E) -> u32 {
+        if scale == 1.0 {
+            u32::from(even.to_bf16().0) | u32::from(odd.to_bf16().0) << 16
+        } else {
+            Self::pack(scale * even.to_f32(), scale * odd.to_f32())
+        }
     }
 
     #[inline(always)]

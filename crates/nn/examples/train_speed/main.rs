@@ -21,6 +21,8 @@ trait Train {
     fn parameters(&self) -> usize;
     /// Tokens of a step.
     fn tokens(&self) -> usize;
+    /// Floating-point operations of a step in products and attention; a product and its sum are two.
+    fn operations(&self) -> f64;
 }
 
 /// The optimiser of every workload, with a factor of its gradients.
@@ -64,8 +66,12 @@ fn main() {
     let mut sorted = times[WARM..].to_vec();
     sorted.sort_by(f64::total_cmp);
     let median = sorted[sorted.len() / 2];
+    let rate = model.operations() / median;
+    // Measured behind the steps, so that its buffers do not count as theirs.
+    let peak_mib = peak_mib();
+    let limit = kernels::limit::measure(precision);
     println!(
-        "{{\"workload\":\"{name}\",\"compute\":\"{compute}\",\"isa\":\"{:?}\",\"parameters\":{},\"steps\":{},\"tokens_per_second\":{:.0},\"step_ms\":{:.2},\"best_ms\":{:.2},\"first_loss\":{:.4},\"last_loss\":{:.4},\"page_faults_per_step\":{},\"peak_mib\":{}}}",
+        "{{\"workload\":\"{name}\",\"compute\":\"{compute}\",\"isa\":\"{:?}\",\"parameters\":{},\"steps\":{},\"tokens_per_second\":{:.0},\"step_ms\":{:.2},\"best_ms\":{:.2},\"first_loss\":{:.4},\"last_loss\":{:.4},\"page_faults_per_step\":{},\"peak_mib\":{},\"gflops\":{:.0},\"limit_gflops\":{:.0}}}",
         kernels::isa::current(),
         model.parameters(),
         times.len(),
@@ -75,7 +81,9 @@ fn main() {
         losses[0],
         losses[losses.len() - 1],
         (page_faults() - faults) / sorted.len() as u64,
-        peak_mib()
+        peak_mib,
+        rate / 1e9,
+        limit / 1e9
     );
 }
 

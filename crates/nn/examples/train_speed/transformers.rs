@@ -57,6 +57,14 @@ fn tokens(count: usize, vocabulary: usize) -> Vec<u32> {
     (0..count).map(|_| random.below(vocabulary) as u32).collect()
 }
 
+/// Products of two numbers for a token, forward, in all blocks; half of the places are seen where attention is causal.
+fn blocks(shape: &TransformerShape, time: usize) -> f64 {
+    let (w, k, f) = (shape.width, shape.kv_width(), shape.feed_forward);
+    let matrices = if shape.mlp == Mlp::SwiGlu { 3 } else { 2 };
+    let attention = 2.0 * (w * time) as f64 * if shape.causal { 0.5 } else { 1.0 };
+    shape.layers as f64 * ((2 * w * (w + k) + matrices * w * f) as f64 + attention)
+}
+
 /// A causal language model.
 pub struct Language {
     description: LanguageDescription,
@@ -104,6 +112,12 @@ impl Train for Language {
 
     fn tokens(&self) -> usize {
         self.batch.tokens.len()
+    }
+
+    fn operations(&self) -> f64 {
+        let LanguageDescription { shape, context, .. } = &self.description;
+        let head = shape.width * shape.vocabulary;
+        6.0 * (blocks(shape, *context) + head as f64) * self.tokens() as f64
     }
 }
 
@@ -174,5 +188,11 @@ impl Train for Classifier {
 
     fn tokens(&self) -> usize {
         Self::ROWS * Self::TIME
+    }
+
+    fn operations(&self) -> f64 {
+        let Encoding::Transformer { shape, .. } = &self.description.columns.inputs[0].encoding else { return 0.0 };
+        let head = (shape.width * Self::CLASSES * Self::ROWS) as f64;
+        6.0 * (blocks(shape, Self::TIME) * self.tokens() as f64 + head)
     }
 }

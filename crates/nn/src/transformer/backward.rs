@@ -1,11 +1,12 @@
 //! The backward pass.
 
-use kernels::gemm::{Data, Epilogue};
+use kernels::element::Element;
+use kernels::gemm::{Compute, Epilogue};
 use kernels::norm::{Gradients, Moments};
 use kernels::pointwise::swiglu_rows_backward;
 use kernels::position::RotaryTable;
 
-use super::{Scratch, Tape, Transformer, Workspace, sized};
+use super::{Layers, Scratch, Tape, Transformer, Workspace, sized};
 use crate::tensors::{Sink, Tensors};
 
 /// Where the gradient of a norm's input goes.
@@ -22,11 +23,27 @@ impl Transformer<'_> {
     /// those by the parameters are added to those of `sink`, which hears of each layer that is done: what stands
     /// behind the layer in the arena was done before.
     pub(crate) fn backward(&self, workspace: &mut Workspace, sink: &mut Sink<'_>) {
-        let Workspace { tapes, inputs, edge_nw, edge_moments_n, y_nw, dy_nw, scratch, rotary, .. } = workspace;
+        match self.options.compute {
+            Compute::F32 => {
+                let mut layers = std::mem::take(&mut workspace.single);
+                self.backward_through(&mut layers, workspace, sink);
+                workspace.single = layers;
+            }
+            Compute::Bf16 => {
+                let mut layers = std::mem::take(&mut workspace.half);
+                self.backward_through(&mut layers, workspace, sink);
+                workspace.half = layers;
+            }
+        }
+    }
+
+    fn backward_through<E: Element>(&self, layers: &mut Layers<E>, workspace: &mut Workspace, sink: &mut Sink<'_>) {
+        let Workspace { inputs, edge_nw, edge_moments_n, y_nw, dy_nw, sum_nw, rotary, .. } = workspace;
+        let Layers { tapes, scratch } = layers;
         if self.norms_before() {
-            let sum = sized(&mut scratch.sum_nw, dy_nw.len());
+            let sum = sized(sum_nw, dy_nw.len());
             self.norm_backward(&self.edge("norm"), sum, Into::Place, dy_nw, edge_nw, edge_moments_n, sink.gradients);
-            std::mem::swap(dy_nw, &mut scratch.sum_nw);
+            std::mem::swap(dy_nw, sum_nw);
         }
         for layer in (0..self.shape.layers).rev() {
             if self.options.recompute {
@@ -42,7 +59,7 @@ impl Transformer<'_> {
             sink.final_from(&self.first_tensor(layer));
         }
         if !self.norms_before() {
-            let sum = sized(&mut scratch.sum_nw, dy_nw.len());
+            let sum = sized(sum_nw, dy_nw.len());
             self.norm_backward(
                 &self.edge("embed_norm"),
                 sum,
@@ -52,7 +69,7 @@ impl Transformer<'_> {
                 edge_moments_n,
                 sink.gradients,
             );
-            std::mem::swap(dy_nw, &mut scratch.sum_nw);
+            std::mem::swap(dy_nw, sum_nw);
         }
     }
 
@@ -61,12 +78,12 @@ impl Transformer<'_> {
         self.name(layer, if self.norms_before() { "input_layernorm.weight" } else { "self_attn.q_proj.weight" })
     }
 
-    fn layer_backward(
+    fn layer_backward<E: Element>(
         &self,
         layer: usize,
-        tape: &Tape,
+        tape: &Tape<E>,
         d_nw: &mut [f32],
-        scratch: &mut Scratch,
+        scratch: &mut Scratch<E>,
         rotary: Option<&RotaryTable>,
         sink: &mut Sink<'_>,
     ) {
@@ -75,18 +92,18 @@ impl Transformer<'_> {
         self.mlp_backward(layer, tape, d_nw, sized(&mut branch, d_nw.len()), None, scratch, sink.gradients);
         self.norm_backward(&mlp_norm, d_nw, Into::Sum, &branch, &tape.attended_nw, &tape.mlp_moments_n, sink.gradients);
         sink.final_from(&format!("{mlp_norm}.weight"));
-        self.attention_backward(layer, tape, &tape.normed_nw, d_nw, &mut branch, None, scratch, rotary, sink.gradients);
+        self.attention_backward(layer, tape, d_nw, &mut branch, None, scratch, rotary, sink.gradients);
         let moments = &tape.attention_moments_n;
         self.norm_backward(&attention_norm, d_nw, Into::Sum, &branch, &tape.x_nw, moments, sink.gradients);
         scratch.branch_nw = branch;
     }
 
-    fn layer_backward_norms_behind(
+    fn layer_backward_norms_behind<E: Element>(
         &self,
         layer: usize,
-        tape: &Tape,
+        tape: &Tape<E>,
         d_nw: &mut [f32],
-        scratch: &mut Scratch,
+        scratch: &mut Scratch<E>,
         rotary: Option<&RotaryTable>,
         gradients: &mut Tensors,
     ) {
@@ -100,56 +117,56 @@ impl Transformer<'_> {
         self.mlp_backward(layer, tape, &sum, &mut branch, Some(&sum), scratch, gradients);
         let (moments, x) = (&tape.attention_moments_n, &tape.attended_nw);
         self.norm_backward(&attention_norm, &mut sum, Into::Place, &branch, x, moments, gradients);
-        self.attention_backward(layer, tape, &tape.x_nw, &sum, d_nw, Some(&sum), scratch, rotary, gradients);
+        self.attention_backward(layer, tape, &sum, d_nw, Some(&sum), scratch, rotary, gradients);
         (scratch.branch_nw, scratch.sum_nw) = (branch, sum);
     }
 
     /// From the gradient of the sum behind the MLP to that of its input, plus `residual`.
     #[expect(clippy::too_many_arguments, reason = "buffers that are borrowed apart")]
-    fn mlp_backward(
+    fn mlp_backward<E: Element>(
         &self,
         layer: usize,
-        tape: &Tape,
+        tape: &Tape<E>,
         d_out_nw: &[f32],
         dx_nw: &mut [f32],
         residual: Option<&[f32]>,
-        scratch: &mut Scratch,
+        scratch: &mut Scratch<E>,
         gradients: &mut Tensors,
     ) {
         let (rows, inner) = (self.frame.rows(), self.shape.feed_forward);
         let (down, up) = (self.down(layer), self.up(layer));
         let Scratch { wide_nf, wider_nf, masked_nw, .. } = scratch;
         let d_out_nw = masked(masked_nw, d_out_nw, tape.mlp_mask.as_deref());
-        down.backward_weight(d_out_nw, &tape.activated_nf, gradients);
+        down.backward_weight(d_out_nw.into(), E::data(&tape.activated_nf), gradients);
         let d_activated = sized(wide_nf, rows * inner);
-        let d_pre: &[f32] = match self.activation() {
+        let d_pre: &[E] = match self.activation() {
             None => {
-                down.backward_input(d_activated, d_out_nw, None);
+                down.backward_input(E::data_mut(d_activated), d_out_nw.into(), None);
                 let d_pre = sized(wider_nf, rows * 2 * inner);
                 swiglu_rows_backward(d_pre, d_activated, &tape.pre_nf, inner);
                 d_pre
             }
             Some(activation) => {
-                let derivative = Some((activation, Data::F32(&tape.pre_nf)));
-                down.backward_through(d_activated, d_out_nw, Epilogue { derivative, ..Epilogue::default() });
+                let derivative = Some((activation, E::data(&tape.pre_nf)));
+                let epilogue = Epilogue { derivative, ..Epilogue::default() };
+                down.backward_through(E::data_mut(d_activated), d_out_nw.into(), epilogue);
                 d_activated
             }
         };
-        up.backward_weight(d_pre, &tape.mlp_in_nw, gradients);
-        up.backward_input(dx_nw, d_pre, residual);
+        up.backward_weight(E::data(d_pre), self.mlp_input(tape), gradients);
+        up.backward_input(dx_nw.into(), E::data(d_pre), residual);
     }
 
-    /// From the gradient of the sum behind attention to that of `input_nw`, plus `residual`.
+    /// From the gradient of the sum behind attention to that of its input, plus `residual`.
     #[expect(clippy::too_many_arguments, reason = "buffers that are borrowed apart")]
-    fn attention_backward(
+    fn attention_backward<E: Element>(
         &self,
         layer: usize,
-        tape: &Tape,
-        input_nw: &[f32],
+        tape: &Tape<E>,
         d_out_nw: &[f32],
         dx_nw: &mut [f32],
         residual: Option<&[f32]>,
-        scratch: &mut Scratch,
+        scratch: &mut Scratch<E>,
         rotary: Option<&RotaryTable>,
         gradients: &mut Tensors,
     ) {
@@ -157,17 +174,17 @@ impl Transformer<'_> {
         let (output, qkv) = (self.output(layer), self.qkv(layer));
         let Scratch { wide_nf, qkv_ns, masked_nw, .. } = scratch;
         let d_out_nw = masked(masked_nw, d_out_nw, tape.attention_mask.as_deref());
-        output.backward_weight(d_out_nw, &tape.mixed_nw, gradients);
+        output.backward_weight(d_out_nw.into(), E::data(&tape.mixed_nw), gradients);
         let d_mixed = sized(wide_nf, rows * self.shape.width);
-        output.backward_input(d_mixed, d_out_nw, None);
+        output.backward_input(E::data_mut(d_mixed), d_out_nw.into(), None);
         let d_qkv = sized(qkv_ns, rows * stride);
         self.attention().backward(d_qkv, d_mixed, &tape.mixed_nw, &tape.log_sum_exp_hn, &tape.qkv_ns);
         if let Some(rotary) = rotary {
             let heads = self.shape.heads + self.shape.kv_heads();
             rotary.backward(d_qkv, stride, 0..heads, &self.frame.positions_n);
         }
-        qkv.backward_weight(d_qkv, input_nw, gradients);
-        qkv.backward_input(dx_nw, d_qkv, residual);
+        qkv.backward_weight(E::data(d_qkv), self.attention_input(tape), gradients);
+        qkv.backward_input(dx_nw.into(), E::data(d_qkv), residual);
     }
 
     #[expect(clippy::too_many_arguments, reason = "a norm has this many neighbours")]

@@ -1,20 +1,37 @@
 //! The forward pass.
 
 use infer::description::{Mlp, NormPlace};
-use kernels::gemm::{Activation, Data, DataMut, Epilogue};
+use kernels::element::Element;
+use kernels::gemm::{Activation, Compute, Data, Epilogue};
 use kernels::norm::Input;
 use kernels::pointwise::swiglu_rows;
 use kernels::position::RotaryTable;
 
-use super::{Linear, Tape, Transformer, Workspace, sized};
+use super::{Layers, Linear, Tape, Transformer, Workspace, sized};
 
 impl Transformer<'_> {
     /// The transformer's outputs `[n, w]`, in `workspace.y_nw`, for embedded tokens in
     /// `workspace.dy_nw`, which is free until the backward pass.
     pub(crate) fn forward(&self, workspace: &mut Workspace) {
-        let count = self.frame.rows() * self.shape.width;
         self.make_angles(workspace);
-        let Workspace { tapes, inputs, edge_nw, edge_moments_n, y_nw, dy_nw, rotary, .. } = workspace;
+        match self.options.compute {
+            Compute::F32 => {
+                let mut layers = std::mem::take(&mut workspace.single);
+                self.forward_through(&mut layers, workspace);
+                workspace.single = layers;
+            }
+            Compute::Bf16 => {
+                let mut layers = std::mem::take(&mut workspace.half);
+                self.forward_through(&mut layers, workspace);
+                workspace.half = layers;
+            }
+        }
+    }
+
+    fn forward_through<E: Element>(&self, layers: &mut Layers<E>, workspace: &mut Workspace) {
+        let count = self.frame.rows() * self.shape.width;
+        let Workspace { inputs, edge_nw, edge_moments_n, y_nw, dy_nw, rotary, .. } = workspace;
+        let tapes = &mut layers.tapes;
         tapes.resize_with(if self.options.recompute { 1 } else { self.shape.layers.max(1) }, Tape::default);
         inputs.resize_with(if self.options.recompute { self.shape.layers } else { 0 }, Vec::new);
         let x = sized(&mut tapes[0].x_nw, count);
@@ -61,65 +78,88 @@ impl Transformer<'_> {
     }
 
     /// One layer, from `tape.x_nw` to `out_nw`.
-    pub(super) fn layer(&self, layer: usize, tape: &mut Tape, out_nw: &mut [f32], rotary: Option<&RotaryTable>) {
+    pub(super) fn layer<E: Element>(
+        &self,
+        layer: usize,
+        tape: &mut Tape<E>,
+        out_nw: &mut [f32],
+        rotary: Option<&RotaryTable>,
+    ) {
         self.attend(layer, tape, rotary);
         let [attention_norm, mlp_norm] = self.norm_names(layer);
         let (rows, count) = (self.frame.rows(), tape.x_nw.len());
         let place = 2 * layer as u64;
         let attended = sized(&mut tape.attended_nw, count);
         let output = self.output(layer);
-        tape.attention_mask = self.add_block(&output, attended, &tape.mixed_nw, &tape.x_nw, place);
-        let norm = self.norm(if self.norms_before() { &mlp_norm } else { &attention_norm });
-        let moments = if self.norms_before() { &mut tape.mlp_moments_n } else { &mut tape.attention_moments_n };
-        norm.forward(sized(&mut tape.mlp_in_nw, count), sized(moments, rows), Input::Rows(&tape.attended_nw));
-        self.activate(layer, tape);
+        tape.attention_mask = self.add_block(&output, attended, E::data(&tape.mixed_nw), &tape.x_nw, place);
         let down = self.down(layer);
         if self.norms_before() {
-            tape.mlp_mask = self.add_block(&down, out_nw, &tape.activated_nf, &tape.attended_nw, place + 1);
+            let moments = sized(&mut tape.mlp_moments_n, rows);
+            let mlp_in = sized(&mut tape.mlp_in_nw, count);
+            self.norm(&mlp_norm).forward(mlp_in, moments, Input::Rows(&tape.attended_nw));
+            self.activate(layer, tape);
+            let activated = E::data(&tape.activated_nf);
+            tape.mlp_mask = self.add_block(&down, out_nw, activated, &tape.attended_nw, place + 1);
         } else {
-            let summed = sized(&mut tape.summed_nw, count);
-            tape.mlp_mask = self.add_block(&down, summed, &tape.activated_nf, &tape.mlp_in_nw, place + 1);
+            let moments = sized(&mut tape.attention_moments_n, rows);
+            let middle = sized(&mut tape.middle_nw, count);
+            self.norm(&attention_norm).forward(middle, moments, Input::Rows(&tape.attended_nw));
+            self.activate(layer, tape);
+            let (summed, activated) = (sized(&mut tape.summed_nw, count), E::data(&tape.activated_nf));
+            tape.mlp_mask = self.add_block(&down, summed, activated, &tape.middle_nw, place + 1);
             let moments = sized(&mut tape.mlp_moments_n, rows);
             self.norm(&mlp_norm).forward(out_nw, moments, Input::Rows(&tape.summed_nw));
         }
     }
 
     /// Norm, queries, keys and values, rotary positions, attention.
-    fn attend(&self, layer: usize, tape: &mut Tape, rotary: Option<&RotaryTable>) {
+    fn attend<E: Element>(&self, layer: usize, tape: &mut Tape<E>, rotary: Option<&RotaryTable>) {
         let (rows, width, stride) = (self.frame.rows(), self.shape.width, self.stride());
-        let qkv = sized(&mut tape.qkv_ns, rows * stride);
+        let mut kept = std::mem::take(&mut tape.qkv_ns);
+        let qkv = sized(&mut kept, rows * stride);
         if self.norms_before() {
             let norm = self.norm(&self.norm_names(layer)[0]);
             let moments = sized(&mut tape.attention_moments_n, rows);
             norm.forward(sized(&mut tape.normed_nw, rows * width), moments, Input::Rows(&tape.x_nw));
-            self.qkv(layer).forward(qkv, &tape.normed_nw, Epilogue::default());
-        } else {
-            self.qkv(layer).forward(qkv, &tape.x_nw, Epilogue::default());
         }
+        self.qkv(layer).forward(E::data_mut(qkv), self.attention_input(tape), Epilogue::default());
         if let Some(rotary) = rotary {
             let heads = self.shape.heads + self.shape.kv_heads();
             rotary.forward(qkv, stride, 0..heads, &self.frame.positions_n);
         }
         let mixed = sized(&mut tape.mixed_nw, rows * width);
         self.attention().forward(mixed, sized(&mut tape.log_sum_exp_hn, rows * self.shape.heads), qkv);
+        tape.qkv_ns = kept;
+    }
+
+    /// What queries, keys and values are made of.
+    pub(super) fn attention_input<'a, E: Element>(&self, tape: &'a Tape<E>) -> Data<'a> {
+        if self.norms_before() { E::data(&tape.normed_nw) } else { Data::F32(&tape.x_nw) }
+    }
+
+    /// What the MLP is given.
+    pub(super) fn mlp_input<'a, E: Element>(&self, tape: &'a Tape<E>) -> Data<'a> {
+        if self.norms_before() { E::data(&tape.mlp_in_nw) } else { Data::F32(&tape.middle_nw) }
     }
 
     /// The MLP up to its activation.
-    fn activate(&self, layer: usize, tape: &mut Tape) {
+    fn activate<E: Element>(&self, layer: usize, tape: &mut Tape<E>) {
         let (rows, inner) = (self.frame.rows(), self.shape.feed_forward);
         let up = self.up(layer);
-        let pre = sized(&mut tape.pre_nf, rows * up.out);
-        let activated = sized(&mut tape.activated_nf, rows * inner);
+        let mut pre = std::mem::take(&mut tape.pre_nf);
+        let mut activated = std::mem::take(&mut tape.activated_nf);
+        let (to, result) = (sized(&mut pre, rows * up.out), sized(&mut activated, rows * inner));
         match self.activation() {
             None => {
-                up.forward(pre, &tape.mlp_in_nw, Epilogue::default());
-                swiglu_rows(activated, pre, inner);
+                up.forward(E::data_mut(to), self.mlp_input(tape), Epilogue::default());
+                swiglu_rows(result, to, inner);
             }
             Some(activation) => {
-                let epilogue = Epilogue { before: Some(DataMut::F32(pre)), activation, ..Epilogue::default() };
-                up.forward(activated, &tape.mlp_in_nw, epilogue);
+                let epilogue = Epilogue { before: Some(E::data_mut(to)), activation, ..Epilogue::default() };
+                up.forward(E::data_mut(result), self.mlp_input(tape), epilogue);
             }
         }
+        (tape.pre_nf, tape.activated_nf) = (pre, activated);
     }
 
     /// The activation of an MLP without gate.
@@ -136,17 +176,21 @@ impl Transformer<'_> {
         &self,
         block: &Linear<'_>,
         out_nw: &mut [f32],
-        x: &[f32],
+        x: Data<'_>,
         residual_nw: &[f32],
         place: u64,
     ) -> Option<Vec<f32>> {
         let mask = self.options.dropout.mask(out_nw.len(), place);
         match &mask {
             None => {
-                block.forward(out_nw, x, Epilogue { residual: Some(Data::F32(residual_nw)), ..Epilogue::default() });
+                block.forward(
+                    out_nw.into(),
+                    x,
+                    Epilogue { residual: Some(Data::F32(residual_nw)), ..Epilogue::default() },
+                );
             }
             Some(mask) => {
-                block.forward(out_nw, x, Epilogue::default());
+                block.forward((&mut *out_nw).into(), x, Epilogue::default());
                 for ((out, mask), residual) in out_nw.iter_mut().zip(mask).zip(residual_nw) {
                     *out = *out * mask + residual;
                 }

@@ -1,6 +1,6 @@
 //! `y = x·Wᵀ + b` and its gradients, through the kernels' matrix product.
 
-use kernels::gemm::{Compute, Data, Epilogue, Matrix, MatrixMut, gemm};
+use kernels::gemm::{Compute, Data, DataMut, Epilogue, Matrix, MatrixMut, gemm};
 use kernels::rows::add_columns;
 
 use crate::tensors::Tensors;
@@ -23,7 +23,7 @@ impl<'a> Linear<'a> {
     }
 
     /// `y[n, out]` from `x[n, in]`; the epilogue's bias is this projection's.
-    pub(crate) fn forward(&self, y_no: &mut [f32], x_ni: &[f32], epilogue: Epilogue<'_>) {
+    pub(crate) fn forward(&self, y_no: DataMut<'_>, x_ni: Data<'_>, epilogue: Epilogue<'_>) {
         let rows = x_ni.len() / self.into;
         let epilogue = Epilogue { bias: self.bias_o, ..epilogue };
         let y = MatrixMut::new(y_no, rows, self.out);
@@ -31,7 +31,7 @@ impl<'a> Linear<'a> {
     }
 
     /// Adds the gradients of weight and bias.
-    pub(crate) fn backward_weight(&self, dy_no: &[f32], x_ni: &[f32], gradients: &mut Tensors) {
+    pub(crate) fn backward_weight(&self, dy_no: Data<'_>, x_ni: Data<'_>, gradients: &mut Tensors) {
         let rows = x_ni.len() / self.into;
         let [first, last] = &self.weight_names;
         let to = MatrixMut::new(gradients.span_mut(first, last), self.out, self.into);
@@ -39,17 +39,21 @@ impl<'a> Linear<'a> {
         let epilogue = Epilogue { accumulate: true, ..Epilogue::default() };
         gemm(self.compute, to, dy, Matrix::new(x_ni, rows, self.into), epilogue);
         if let Some([first, last]) = &self.bias_names {
-            add_columns(gradients.span_mut(first, last), dy_no);
+            let sums = gradients.span_mut(first, last);
+            match dy_no {
+                Data::F32(dy_no) => add_columns(sums, dy_no),
+                Data::Bf16(dy_no) => add_columns(sums, dy_no),
+            }
         }
     }
 
     /// The gradient by the input, plus `residual` where there is one.
-    pub(crate) fn backward_input(&self, dx_ni: &mut [f32], dy_no: &[f32], residual: Option<&[f32]>) {
+    pub(crate) fn backward_input(&self, dx_ni: DataMut<'_>, dy_no: Data<'_>, residual: Option<&[f32]>) {
         self.backward_through(dx_ni, dy_no, Epilogue { residual: residual.map(Data::F32), ..Epilogue::default() });
     }
 
     /// The gradient by the input, with an epilogue.
-    pub(crate) fn backward_through(&self, dx_ni: &mut [f32], dy_no: &[f32], epilogue: Epilogue<'_>) {
+    pub(crate) fn backward_through(&self, dx_ni: DataMut<'_>, dy_no: Data<'_>, epilogue: Epilogue<'_>) {
         let rows = dy_no.len() / self.out;
         let dx = MatrixMut::new(dx_ni, rows, self.into);
         gemm(self.compute, dx, Matrix::new(dy_no, rows, self.out), self.weight(), epilogue);

@@ -5,6 +5,9 @@
 //! graph of Burn's operations (`composed.rs`) is the way of other devices, and what tests hold this file
 //! to.
 //!
+//! What only matrix products and attention read is kept in bf16 where they compute in bf16: they would round it
+//! all the same. The stream between the blocks, sums and statistics stay `f32`.
+//!
 //! Shapes: `n` rows (tokens of all sequences, one behind the other, no padding), `w` width, `f`
 //! feed-forward, `k` width of all key heads, `s = w + 2k` a row of queries, keys and values, `h` heads.
 //! A weight is `[out, in]`: `y = x·Wᵀ`, `dx = dy·W`, `dW = dyᵀ·x`.
@@ -17,6 +20,7 @@ use std::ops::Range;
 
 use infer::description::{Norm as NormKind, NormPlace, TransformerShape};
 use kernels::attention::Attention;
+use kernels::bf16::Bf16;
 use kernels::gemm::Compute;
 use kernels::norm::{Kind, Moments, Norm};
 use kernels::position::RotaryTable;
@@ -74,24 +78,28 @@ impl Frame {
     }
 }
 
-/// What the backward pass needs of one layer.
+/// What the backward pass needs of one layer, with `E` for what products read.
 #[derive(Debug, Default)]
-struct Tape {
+struct Tape<E> {
     x_nw: Vec<f32>,
     /// The output of the norm before attention; empty where norms stand behind.
-    normed_nw: Vec<f32>,
+    normed_nw: Vec<E>,
     attention_moments_n: Vec<Moments>,
-    qkv_ns: Vec<f32>,
-    mixed_nw: Vec<f32>,
+    qkv_ns: Vec<E>,
+    mixed_nw: Vec<E>,
     log_sum_exp_hn: Vec<f32>,
     attention_mask: Option<Vec<f32>>,
     /// The input plus attention.
     attended_nw: Vec<f32>,
-    mlp_in_nw: Vec<f32>,
+    /// The output of the norm before the MLP; empty where norms stand behind.
+    mlp_in_nw: Vec<E>,
+    /// The output of the norm behind attention, which is the MLP's input and goes around it; empty where norms
+    /// stand before.
+    middle_nw: Vec<f32>,
     mlp_moments_n: Vec<Moments>,
     /// What goes into the activation: `[n, f]`, or gate and up beside each other, `[n, 2f]`.
-    pre_nf: Vec<f32>,
-    activated_nf: Vec<f32>,
+    pre_nf: Vec<E>,
+    activated_nf: Vec<E>,
     mlp_mask: Option<Vec<f32>>,
     /// The sum behind the MLP, where a norm follows it.
     summed_nw: Vec<f32>,
@@ -100,7 +108,10 @@ struct Tape {
 /// Buffers that outlive a step, so that the next one of the same size allocates nothing.
 #[derive(Debug, Default)]
 pub struct Workspace {
-    tapes: Vec<Tape>,
+    /// In use where products are taken in `f32`.
+    single: Layers<f32>,
+    /// In use where they are taken in bf16.
+    half: Layers<Bf16>,
     /// Only in use where layers are computed again.
     inputs: Vec<Vec<f32>>,
     /// The input of the norm behind the embedding, or before the end.
@@ -110,18 +121,25 @@ pub struct Workspace {
     pub(crate) y_nw: Vec<f32>,
     /// The gradient by the outputs, and at the end by the inputs.
     pub(crate) dy_nw: Vec<f32>,
-    scratch: Scratch,
+    sum_nw: Vec<f32>,
     rotary: Option<RotaryTable>,
     /// Places that the angles are known for.
     rotary_places: usize,
 }
 
+/// The tapes of all layers, or one that all share where they are computed again.
+#[derive(Debug, Default)]
+struct Layers<E> {
+    tapes: Vec<Tape<E>>,
+    scratch: Scratch<E>,
+}
+
 /// Gradients on their way, the same buffers for every layer.
 #[derive(Debug, Default)]
-struct Scratch {
-    wide_nf: Vec<f32>,
-    wider_nf: Vec<f32>,
-    qkv_ns: Vec<f32>,
+struct Scratch<E> {
+    wide_nf: Vec<E>,
+    wider_nf: Vec<E>,
+    qkv_ns: Vec<E>,
     branch_nw: Vec<f32>,
     sum_nw: Vec<f32>,
     masked_nw: Vec<f32>,
