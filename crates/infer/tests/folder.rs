@@ -34,7 +34,12 @@ fn saved(parts: &Parts) -> TempDir {
 fn edit(folder: &Path, pointer: &str, value: Json) {
     let path = folder.join(MODEL_FILE);
     let mut json: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    *json.pointer_mut(pointer).unwrap() = value;
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    match json.pointer_mut(parent).unwrap() {
+        // What is left out when it is the usual may be missing.
+        Json::Object(fields) => drop(fields.insert(key.to_owned(), value)),
+        _ => *json.pointer_mut(pointer).unwrap() = value,
+    }
     std::fs::write(&path, json.to_string()).unwrap();
 }
 
@@ -146,6 +151,10 @@ fn impossible_descriptions_are_refused_before_anything_is_allocated() {
         (format!("{body}/width"), json!(0)),
         (format!("{body}/heads"), json!(0)),
         (format!("{body}/heads"), json!(7)),
+        (format!("{body}/key_value_heads"), json!(0)),
+        (format!("{body}/key_value_heads"), json!(2)),
+        (format!("{body}/learned_positions"), json!(1)),
+        (format!("{body}/learned_positions"), json!(u64::MAX)),
         (format!("{body}/rope_theta"), json!(-1.0)),
         (format!("{body}/causal"), json!(true)),
         (format!("{inputs}/4/encoding/tokens_max"), json!(0)),

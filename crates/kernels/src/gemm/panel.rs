@@ -13,10 +13,10 @@
 //! Panels follow each other without gaps, `width · units` words each. Missing rows or columns of the last
 //! panel and missing elements of the last unit are zero.
 //!
-//! [`Engine::pack_rows`] and [`Engine::pack_columns`] pack any number of panels; [`Engine::multiply`]
-//! multiplies a panel of rows with a panel of columns that have the same number of units and writes, or adds
-//! to, up to `Engine::rows × Engine::columns` elements of `f32`. All are safe to call with any sizes and
-//! panic where slices are too short.
+//! [`Engine::pack_rows`] and [`Engine::pack_columns`] pack any number of panels;
+//! [`Engine::multiply_tile`] multiplies a panel of rows with a panel of columns that have the same number of
+//! units and writes, or adds to, up to `Engine::rows × Engine::columns` elements of `f32`. They panic where
+//! panels are too short.
 
 use std::cell::Cell;
 
@@ -118,18 +118,6 @@ impl Engine {
         }
     }
 
-    /// The rows of a tile.
-    #[allow(dead_code, reason = "for kernels that build on panels")]
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// The columns of a tile.
-    #[allow(dead_code, reason = "for kernels that build on panels")]
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
-    }
-
     /// The number of units that hold `depth` elements of the inner dimension.
     pub(crate) fn units(&self, depth: usize) -> usize {
         depth.div_ceil(self.depth)
@@ -167,31 +155,11 @@ impl Engine {
         unsafe { (self.pack_columns)(to, source) }
     }
 
-    /// Multiplies a panel of rows with a panel of columns: `to[i · stride + j] = Σ a·b`, or `+=`, for
-    /// `rows × columns` elements.
+    /// Multiplies a panel of rows with a panel of columns: `to[i · stride + j] = Σ a·b`, or `+=`, for the tile's
+    /// elements.
     ///
     /// # Panics
-    /// When the panels differ in their units, or the tile is larger than the engine's or than `to`.
-    #[expect(clippy::too_many_arguments, reason = "two panels and the place of a tile")]
-    #[allow(dead_code, reason = "for kernels that build on panels")]
-    pub(crate) fn multiply(
-        &self,
-        to: &mut [f32],
-        stride: usize,
-        rows: usize,
-        columns: usize,
-        add: bool,
-        a: &[u32],
-        b: &[u32],
-    ) {
-        super::check_extent(to.len(), rows, columns, stride, 1);
-        assert!(rows < 2 || stride >= columns, "rows of a tile overlap");
-        let tile = Tile { to: to.as_mut_ptr(), stride, rows, columns, add };
-        // SAFETY: the tile lies in `to`.
-        unsafe { self.multiply_tile(tile, a, b) }
-    }
-
-    /// As [`Engine::multiply`], to memory that tasks share.
+    /// When the panels differ in their units, or the tile is larger than the engine's.
     ///
     /// # Safety
     /// The tile's elements can be written (and read, with `add`), and nobody else touches them.
@@ -292,10 +260,12 @@ mod tests {
                     let rows = source.part(0, engine.rows, 0, depth);
                     let mut left = vec![u32::MAX; engine.rows_length(engine.rows, depth)];
                     engine.pack_rows(&mut left, &rows);
-                    let (rows, columns, stride) = (engine.rows() - 1, engine.columns() - 3, engine.columns() + 2);
+                    let (rows, columns, stride) = (engine.rows - 1, engine.columns - 3, engine.columns + 2);
                     let mut tile = vec![1.0; rows * stride];
                     let panel = &packed[..engine.columns * units];
-                    engine.multiply(&mut tile, stride, rows, columns, true, &left, panel);
+                    let place = Tile { to: tile.as_mut_ptr(), stride, rows, columns, add: true };
+                    // SAFETY: the tile is as large as said.
+                    unsafe { engine.multiply_tile(place, &left, panel) };
                     for (place, found) in tile.iter().enumerate() {
                         let (row, column) = (place / stride, place % stride);
                         let at = |lane: usize, d: usize| data[3 + lane * width_stride + d * depth_stride];
