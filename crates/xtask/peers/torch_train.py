@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Steps of training in PyTorch: what `cargo xtask bench train` holds our steps to.
 
-torch_train.py WORKLOAD fp32|bf16|fp32compile|bf16compile SECONDS THREADS
+torch_train.py WORKLOAD fp32|bf16|fp32compile|bf16compile SECONDS THREADS cpu|cuda [WAY]
 
 Prints one line of JSON with the median rate and the peak memory. Shapes are those of
 crates/nn/examples/train_speed; a step is forward, loss, backward and fused AdamW, on random data that stays the
@@ -15,7 +15,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-WORKLOAD, MODE, SECONDS, THREADS = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+WORKLOAD, MODE, SECONDS, THREADS, DEVICE = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 BF16, COMPILE = MODE.startswith("bf16"), MODE.endswith("compile")
 WARM = 2  # as ours; what is compiled is compiled before
 
@@ -171,6 +171,9 @@ def variants():
 def measure(make, seconds):
     torch.manual_seed(0)
     model, data, tokens = make()
+    model, data = model.to(DEVICE), [one.to(DEVICE) for one in data]
+    if getattr(model, "rotary", None) is not None:
+        model.rotary = tuple(one.to(DEVICE) for one in model.rotary)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
     run = model
     if COMPILE and WORKLOAD == "smollm":  # one block for all 30, as PyTorch advises: the whole takes many minutes
@@ -182,12 +185,15 @@ def measure(make, seconds):
 
     def step():
         begun = time.perf_counter()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=BF16):
+        with torch.autocast(DEVICE, dtype=torch.bfloat16, enabled=BF16):
             loss = run(*data)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return time.perf_counter() - begun, loss.item()
+        loss = loss.item()  # on a GPU this waits for the forward pass, and the next line for the rest
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begun, loss
 
     losses = [step()[1]]
     begun, times = time.perf_counter(), []
@@ -201,8 +207,8 @@ def measure(make, seconds):
 
 torch.set_num_threads(THREADS)
 ways = variants()
-if len(sys.argv) > 5:
-    ways = {sys.argv[5]: ways[sys.argv[5]]}
+if len(sys.argv) > 6:
+    ways = {sys.argv[6]: ways[sys.argv[6]]}
 found = {name: measure(make, SECONDS / len(ways)) for name, make in ways.items()}
 way = min(found, key=lambda name: found[name][0])
 median, tokens, losses, parameters = found[way]

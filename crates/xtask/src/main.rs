@@ -15,9 +15,11 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask test [--full]   every check; --full adds the heavy real counterparts (skopeo, podman, Chromium)
 cargo xtask test --mpi      training on several processes alone: installs OpenMPI, trains with two and four ranks
+cargo xtask test --gpu      the features cuda (its types) and wgpu (on a GPU, or on the processor: installs a Vulkan driver)
 cargo xtask bench           start time, second run, server readiness and memory, beside their targets
-cargo xtask bench train [WORKLOAD..] [--rounds N]
-                            training steps beside PyTorch's: gpt, smollm, minilm, cnn, lstm (default: all, 5 rounds)
+cargo xtask bench train [WORKLOAD..] [--rounds N] [--cuda]
+                            training steps beside PyTorch's: gpt, smollm, minilm, cnn, lstm (default: all, 5 rounds);
+                            with --cuda the transformers, both sides on the first NVIDIA GPU
 cargo xtask docs            write the generated pages: docs/yard.toml.md and docs/yard.schema.json";
 
 fn main() -> ExitCode {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         ["test", "--full"] => test::run(true),
         ["bench", words @ ..] => bench::run(words),
         ["test", "--mpi"] => test::mpi(),
+        ["test", "--gpu"] => test::gpu(),
         ["docs"] => docs::write(),
         _ => Err(USAGE.to_owned()),
     };

@@ -76,6 +76,20 @@ pub fn mpi() -> Outcome {
     })
 }
 
+/// The features for GPUs. Types of `cuda` alone, because its compiler is downloaded by the build and its GPU is not
+/// everywhere; `wgpu` to the end, on whatever adapter there is: Mesa's runs on the processor.
+pub fn gpu() -> Outcome {
+    step("a Vulkan driver", || {
+        let driver = "mesa-vulkan-drivers";
+        if is_installed(driver) { Ok(()) } else { install(&[driver]) }
+    })?;
+    // The build of Burn's compiler takes this as a sign to leave the download out.
+    let types = ["check", "--release", "-p", "modelyard-yard", "--features", "cuda"];
+    step("types with cuda", || cargo(&types, &[("DOCS_RS", "1")]))?;
+    let tests = ["test", "--release", "-p", "modelyard-nn", "--features", "wgpu", "--lib", "--", "gpu", "device"];
+    step("tests with wgpu", || cargo(&tests, &[("YARD_TEST_DEVICE", "wgpu")]))
+}
+
 fn is_installed(package: &str) -> bool {
     let output = Command::new("dpkg-query").args(["-W", "-f", "${Status}", package]).output();
     output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("install ok installed"))

@@ -1,9 +1,9 @@
-//! Steps of training, timed: `train_speed WORKLOAD f32|bf16 SECONDS THREADS` prints one line of JSON with
-//! the median rate and the peak memory. `cargo xtask bench train` runs it beside PyTorch.
+//! Steps of training, timed: `train_speed WORKLOAD f32|bf16 SECONDS THREADS [cuda|wgpu]` prints one line of JSON
+//! with the median rate and the peak memory. `cargo xtask bench train` runs it beside PyTorch.
 //!
 //! A step is forward, loss, backward and AdamW, on random data that stays the same; transformers also clip
 //! their gradients. What counts as a token of `cnn` is an image, of `lstm` a step of a sequence.
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a benchmark")]
 
 mod networks;
 mod transformers;
@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use kernels::gemm::Compute;
 use kernels::optimizer::{Adam, Penalty};
+use nn::Device;
 
 /// What is trained.
 trait Train {
@@ -40,14 +41,25 @@ fn adam(number: u64, scale: f32) -> Adam {
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [name, compute, seconds, threads] = &words[..] else {
-        panic!("train_speed gpt|smollm|minilm|cnn|lstm f32|bf16 SECONDS THREADS");
+    let [name, compute, seconds, threads, device @ ..] = &words[..] else {
+        panic!("train_speed gpt|smollm|minilm|cnn|lstm f32|bf16 SECONDS THREADS [cuda|wgpu]");
     };
+    let device = match device.first().map(String::as_str) {
+        None => Device::Cpu,
+        Some("cuda") => Device::Cuda,
+        Some("wgpu") => Device::Wgpu,
+        Some(other) => panic!("no device {other}"),
+    };
+    if let Err(error) = device.open() {
+        eprintln!("{error}\nhint: {}", error.hint);
+        std::process::exit(1);
+    }
     kernels::parallel::set_threads(threads.parse().unwrap());
     let precision = if compute == "bf16" { Compute::Bf16 } else { Compute::F32 };
     let mut model: Box<dyn Train> = match name.as_str() {
-        "gpt" | "smollm" => Box::new(transformers::Language::new(name, precision)),
-        "minilm" => Box::new(transformers::Classifier::new(precision)),
+        "gpt" | "smollm" => Box::new(transformers::Language::new(name, precision, device)),
+        "minilm" => Box::new(transformers::Classifier::new(precision, device)),
+        "cnn" | "lstm" if device != Device::Cpu => panic!("{name} is composed of kernels, which run on the CPU"),
         "cnn" => Box::new(networks::Cnn::new(precision)),
         "lstm" => Box::new(networks::Lstm::new(precision)),
         other => panic!("no workload {other}"),
@@ -69,7 +81,7 @@ fn main() {
     let rate = model.operations() / median;
     // Measured behind the steps, so that its buffers do not count as theirs.
     let peak_mib = peak_mib();
-    let limit = kernels::limit::measure(precision);
+    let limit = if device == Device::Cpu { kernels::limit::measure(precision) } else { 0.0 };
     println!(
         "{{\"workload\":\"{name}\",\"compute\":\"{compute}\",\"isa\":\"{:?}\",\"parameters\":{},\"steps\":{},\"tokens_per_second\":{:.0},\"step_ms\":{:.2},\"best_ms\":{:.2},\"first_loss\":{:.4},\"last_loss\":{:.4},\"page_faults_per_step\":{},\"peak_mib\":{},\"gflops\":{:.0},\"limit_gflops\":{:.0}}}",
         kernels::isa::current(),

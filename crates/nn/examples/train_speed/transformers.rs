@@ -7,7 +7,7 @@ use infer::description::{
 use kernels::gemm::Compute;
 use kernels::step::{Rule, Slot, clip_factor, norm_of_all, step_all};
 use nn::random::Random;
-use nn::{Options, Targets, Tensors, Workspace, language, predict};
+use nn::{Device, Options, Targets, Tensors, Workspace, language, predict};
 
 use crate::{Train, adam};
 
@@ -48,8 +48,8 @@ impl State {
 
 const CLEAN: TextCleaning = TextCleaning { unicode: true, whitespace: false };
 
-fn options(compute: Compute) -> Options {
-    Options { compute, ..Options::PLAIN }
+fn options(compute: Compute, device: Device) -> Options {
+    Options { compute, device, ..Options::PLAIN }
 }
 
 fn tokens(count: usize, vocabulary: usize) -> Vec<u32> {
@@ -77,7 +77,7 @@ pub struct Language {
 impl Language {
     /// `gpt`: 13.9 M parameters with LayerNorm, GELU, biases and learned positions, 8 sequences of 256 tokens.
     /// `smollm`: the shape of SmolLM-135M, 4 sequences of 512 tokens.
-    pub fn new(name: &str, compute: Compute) -> Self {
+    pub fn new(name: &str, compute: Compute, device: Device) -> Self {
         let (shape, time, batch) = if name == "gpt" {
             let llama = TransformerShape::llama(8192, 384, 6, 6, 1536, true);
             let (norm, mlp) = (Norm::LayerNorm, Mlp::Gelu);
@@ -90,7 +90,7 @@ impl Language {
         let batch = language::Batch::even(tokens[..time * batch].to_vec(), tokens[1..].to_vec(), time);
         let description = LanguageDescription { clean: CLEAN, shape, context: time };
         let state = State::new(Task::Language(description.clone()));
-        Self { description, state, batch, options: options(compute), workspace: Workspace::default() }
+        Self { description, state, batch, options: options(compute, device), workspace: Workspace::default() }
     }
 }
 
@@ -136,7 +136,7 @@ impl Classifier {
     const ROWS: usize = 32;
     const TIME: usize = 128;
 
-    pub fn new(compute: Compute) -> Self {
+    pub fn new(compute: Compute, device: Device) -> Self {
         let llama = TransformerShape::llama(30_522, 384, 6, 12, 1536, false);
         let (norm, norm_place, mlp) = (Norm::LayerNorm, NormPlace::After, Mlp::Gelu);
         let shape = TransformerShape { norm, norm_place, mlp, learned_positions: 512, biases: true, ..llama };
@@ -160,7 +160,7 @@ impl Classifier {
             description,
             rows: tokens.chunks_exact(Self::TIME).map(<[u32]>::to_vec).collect(),
             targets: vec![Targets::Labels(labels)],
-            options: options(compute),
+            options: options(compute, device),
             workspaces: Vec::new(),
         }
     }

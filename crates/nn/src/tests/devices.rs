@@ -108,11 +108,14 @@ fn composed_predict_models_are_those_of_the_kernels() {
     }
 }
 
-/// Does nothing where there is no GPU, or none that this was built for.
+/// Does nothing where there is no GPU, or none that this was built for, unless `YARD_TEST_DEVICE` names one that
+/// has to be there.
 #[test]
 fn a_gpu_that_is_there_gives_what_the_kernels_give() {
     for device in [Device::Cuda, Device::Wgpu] {
-        if device.open().is_err() {
+        if let Err(error) = device.open() {
+            let wanted = std::env::var("YARD_TEST_DEVICE").is_ok_and(|name| name == device.name());
+            assert!(!wanted, "{error}");
             continue;
         }
         for shape in shapes(tokenizer().vocabulary_size(), true) {

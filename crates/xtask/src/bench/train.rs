@@ -64,25 +64,29 @@ const MEMORY: f64 = 0.6;
 struct Asked {
     workloads: Vec<&'static Workload>,
     rounds: usize,
+    cuda: bool,
 }
 
 impl Asked {
     fn read(words: &[&str]) -> Result<Self, String> {
-        let (mut workloads, mut rounds) = (Vec::new(), ROUNDS);
+        let (mut workloads, mut rounds, mut cuda) = (Vec::new(), ROUNDS, false);
         let mut words = words.iter();
         while let Some(word) = words.next() {
             if *word == "--rounds" {
                 let number = words.next().and_then(|word| word.parse().ok()).filter(|rounds| *rounds > 0);
                 rounds = number.ok_or("--rounds needs a number above 0")?;
+            } else if *word == "--cuda" {
+                cuda = true;
             } else {
                 let known = WORKLOADS.iter().find(|workload| workload.name == *word);
                 workloads.push(known.ok_or_else(|| format!("no workload {word}\n\n{}", crate::USAGE))?);
             }
         }
         if workloads.is_empty() {
-            workloads = WORKLOADS.iter().collect();
+            // Networks of convolutions and recurrent layers are on the CPU alone.
+            workloads = WORKLOADS.iter().filter(|workload| !cuda || workload.target > 1.3).collect();
         }
-        Ok(Self { workloads, rounds })
+        Ok(Self { workloads, rounds, cuda })
     }
 }
 
@@ -91,6 +95,7 @@ struct Sides {
     ours: PathBuf,
     python: Python,
     threads: String,
+    cuda: bool,
     /// Measurements that began while the machine was busy, and all of them.
     busy: usize,
     all: usize,
@@ -99,13 +104,14 @@ struct Sides {
 impl Sides {
     fn ours(&mut self, name: &str, compute: &str) -> Result<Json, String> {
         self.look();
-        output(&self.ours, &[name, compute, SECONDS, &self.threads])
+        let words = [name, compute, SECONDS, &self.threads, "cuda"];
+        output(&self.ours, if self.cuda { &words } else { &words[..4] })
     }
 
     /// One of PyTorch's modes; all ways of computing it, or the one that is known to be its best.
     fn peer(&mut self, name: &str, mode: &str, way: Option<&str>) -> Result<Json, String> {
         self.look();
-        let words = [name, mode, SECONDS, &self.threads];
+        let words = [name, mode, SECONDS, &self.threads, if self.cuda { "cuda" } else { "cpu" }];
         self.python.run("torch_train.py", &[&words[..], way.as_slice()].concat())
     }
 
@@ -117,12 +123,14 @@ impl Sides {
 
 pub fn run(words: &[&str]) -> Outcome {
     let asked = Asked::read(words)?;
-    cargo(&["build", "--release", "--package", "modelyard-nn", "--example", "train_speed"], &[])?;
+    let build = ["build", "--release", "--package", "modelyard-nn", "--example", "train_speed"];
+    cargo(&[&build[..], if asked.cuda { &["--features", "cuda"] } else { &[] }].concat(), &[])?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut sides = Sides {
         ours: steps::target().join("release/examples/train_speed"),
         python: Python::find()?,
         threads: threads.to_string(),
+        cuda: asked.cuda,
         busy: 0,
         all: 0,
     };
@@ -212,13 +220,18 @@ impl Measured {
         let Workload { what, unit, target, .. } = workload;
         format!(
             "| {what} | {f32:.0} {unit} | {bf16:.0} {unit} | {peer:.0} {unit} ({mode}) | {:.2} | ≥ {target:.1} | \
-             {:.0} % and {:.0} % | {ours} / {theirs} MiB = {:.2} | ≤ {MEMORY:.1} |",
+             {} and {} | {ours} / {theirs} MiB = {:.2} | ≤ {MEMORY:.1} |",
             f32.max(*bf16) / peer,
-            100.0 * single,
-            100.0 * half,
+            percent(*single),
+            percent(*half),
             *ours as f64 / (*theirs).max(1) as f64
         )
     }
+}
+
+/// A part in per cent; on a GPU no product is timed.
+fn percent(part: f64) -> String {
+    if part.is_finite() { format!("{:.0} %", 100.0 * part) } else { "?".to_owned() }
 }
 
 fn rate(found: &Json) -> Result<f64, String> {
