@@ -17,7 +17,7 @@ use crate::composed;
 use crate::dropout::Dropout;
 use crate::graph::{Leaves, backward, leaf, matrix, values};
 use crate::loss::{Targets, outputs_loss};
-use crate::tensors::Tensors;
+use crate::tensors::{Sink, Tensors};
 use crate::transformer::{Frame, Options, Transformer, Workspace, sized};
 
 /// The shared table of sparse features.
@@ -39,23 +39,24 @@ pub struct Batch<'a> {
     pub targets: Vec<Targets>,
 }
 
-/// The sum of a batch's losses; `scale` times its gradients are added to `gradients`. `workspaces` has one
-/// for each transformer input.
-pub fn step(
+/// The sum of a batch's losses; `scale` times its gradients are added to those of `sink`, which hears of each
+/// transformer's layer that is done. `workspaces` has one for each transformer input.
+pub fn step<'a>(
     description: &PredictDescription,
     parameters: &Tensors,
     batch: &Batch<'_>,
     scale: f32,
     options: Options,
     workspaces: &mut Vec<Workspace>,
-    gradients: &mut Tensors,
+    sink: impl Into<Sink<'a>>,
 ) -> f64 {
+    let mut sink = sink.into();
     let width = description.widths()[0];
     let h0 = sparse_sum(parameters, width, &batch.sparse);
     let outputs = &description.columns.outputs;
     if is_linear(description) {
         let (loss, dh0) = outputs_loss(outputs, &h0, &batch.targets, scale);
-        sparse_backward(&batch.sparse, &dh0, width, gradients);
+        sparse_backward(&batch.sparse, &dh0, width, sink.gradients);
         return loss;
     }
     let encoders = encoders(description, parameters, batch, options, workspaces);
@@ -66,16 +67,19 @@ pub fn step(
     let logits = layers(description, &leaves, h0_bh.clone(), &encoders, &pooled, options.dropout);
     let (loss, dlogits) = outputs_loss(outputs, &values(logits.clone().inner()), &batch.targets, scale);
     let mut found = backward(logits, dlogits);
-    leaves.read(&mut found, gradients);
-    // Composed, a transformer is no leaf: its gradients were read with the others.
-    let leaf_encoders = encoders.iter().filter(|encoder| !encoder.options.device.is_composed());
-    for ((encoder, workspace), pooled) in leaf_encoders.zip(workspaces).zip(pooled) {
+    leaves.read(&mut found, sink.gradients);
+    // The last first: what stands behind a transformer in the arena is final before it begins.
+    for ((encoder, workspace), pooled) in encoders.iter().zip(workspaces).zip(pooled).rev() {
+        // Composed, a transformer is no leaf: its gradients were read with the others.
+        if encoder.options.device.is_composed() {
+            continue;
+        }
         if let Some(dpooled) = pooled.grad_remove(&mut found) {
-            encoder.backward(parameters, &values(dpooled), workspace, gradients);
+            encoder.backward(parameters, &values(dpooled), workspace, &mut sink);
         }
     }
     if let Some(dh0) = h0_bh.grad_remove(&mut found) {
-        sparse_backward(&batch.sparse, &values(dh0), width, gradients);
+        sparse_backward(&batch.sparse, &values(dh0), width, sink.gradients);
     }
     loss
 }
@@ -232,7 +236,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Adds the gradients of the transformer's parameters, from those of the means.
-    fn backward(&self, parameters: &Tensors, dpooled: &[f32], workspace: &mut Workspace, gradients: &mut Tensors) {
+    fn backward(&self, parameters: &Tensors, dpooled: &[f32], workspace: &mut Workspace, sink: &mut Sink<'_>) {
         let width = self.shape.width;
         let dy = sized(&mut workspace.dy_nw, self.tokens.len() * width);
         dy.fill(0.0);
@@ -241,8 +245,8 @@ impl<'a> Encoder<'a> {
                 kernels::axpy(row, 1.0 / rows.len() as f32, gradient);
             }
         }
-        self.transformer(parameters).backward(workspace, &mut gradients.into());
-        let dx_nw = &workspace.dy_nw;
+        self.transformer(parameters).backward(workspace, sink);
+        let (gradients, dx_nw) = (&mut *sink.gradients, &workspace.dy_nw);
         embed_backward(gradients.values_mut(&self.name("embed_tokens")), dx_nw, &self.tokens, width);
         if self.shape.learned_positions > 0 {
             embed_backward(gradients.values_mut(&self.name("embed_positions")), dx_nw, &self.frame.positions_n, width);

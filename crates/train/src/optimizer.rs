@@ -9,6 +9,11 @@ use nn::Tensors;
 use crate::checkpoint::State;
 use crate::plan::Settings;
 
+/// Adam's decay of the first moment.
+const BETA1: f64 = 0.9;
+/// Adam's decay of the second moment.
+const BETA2: f64 = 0.999;
+
 /// The optimiser's memory: the first and the second moment of each parameter (SGD and Lion have no
 /// second; RMSprop's first is the mean square, its second the velocity).
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +72,29 @@ pub(crate) fn update(
     step_all(&mut slots);
 }
 
+/// Steps before [`noise_to_signal`] says anything.
+const NOISE_STEPS: u64 = 100;
+
+/// The variance of a step's gradient to the square of its mean, both summed over all parameters, after `step` steps: an
+/// estimate from the moments of Adam. With `v̂ ≈ S + N` and `m̂² ≈ S + c·N`, where the weights of the first moment's
+/// average have the square sum `c = (1−β)/(1+β)·(1+βᵗ)/(1−βᵗ)`, both are known. Times the size of a step's batch it is
+/// the gradient noise scale (McCandlish et al. 2018): batches much beyond it bring little. Gradients are those after
+/// clipping; the second moment looks back a thousand steps, so while gradients shrink the estimate is high. Nothing for
+/// other optimisers, too few steps, or where the signal is below what the estimate can see.
+pub(crate) fn noise_to_signal(optimizer: Optimizer, step: u64, moments: &Moments) -> Option<f64> {
+    if !matches!(optimizer, Optimizer::Adam | Optimizer::Adamw) || step < NOISE_STEPS {
+        return None;
+    }
+    let steps = i32::try_from(step).unwrap_or(i32::MAX);
+    let (left1, left2) = (BETA1.powi(steps), BETA2.powi(steps));
+    let mean_square = kernels::vector::sum_of_squares(moments.first.flat()) / (1.0 - left1).powi(2);
+    let square = moments.second.flat().iter().map(|value| f64::from(*value)).sum::<f64>() / (1.0 - left2);
+    let c = (1.0 - BETA1) / (1.0 + BETA1) * (1.0 + left1) / (1.0 - left1);
+    let noise = (square - mean_square) / (1.0 - c);
+    let signal = square - noise;
+    (signal > 1e-6 * noise && noise >= 0.0).then(|| noise / signal)
+}
+
 /// What one step does to one tensor. Penalties and weight decay shrink matrices; vectors (intercepts and
 /// norms) only where a group says so.
 fn rule(settings: &Settings, learning_rate: f64, step: u64, scale: f32, name: &str, matrix: bool) -> Rule {
@@ -77,7 +105,8 @@ fn rule(settings: &Settings, learning_rate: f64, step: u64, scale: f32, name: &s
     let decay = group.and_then(|group| group.weight_decay);
     let weight_decay = decay.map_or_else(|| on_matrix(settings.weight_decay), |decay| decay as f32);
     let momentum = settings.momentum as f32;
-    let adam = Adam { learning_rate, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay, step, penalty };
+    let (beta1, beta2) = (BETA1 as f32, BETA2 as f32);
+    let adam = Adam { learning_rate, beta1, beta2, epsilon: 1e-8, weight_decay, step, penalty };
     match settings.optimizer {
         Optimizer::Sgd => Rule::Sgd(Sgd { learning_rate, momentum, penalty }),
         Optimizer::Adam => Rule::Adam(adam),
@@ -97,4 +126,36 @@ pub(crate) fn belongs(group: &GroupConfig, name: &str) -> bool {
         }
         None => false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use nn::random::Random;
+
+    use super::*;
+
+    /// Gradients of a known mean and variance, averaged as Adam does.
+    #[test]
+    fn noise_is_told_from_signal() {
+        let list = [("w".to_owned(), vec![10_000])];
+        for (mean, deviation) in [(1.0_f32, 0.5_f32), (0.2, 1.0), (1.0, 0.0)] {
+            let mut moments = Moments::new(&list, Optimizer::Adam);
+            let mut random = Random::new(7, &[]);
+            for step in 1..=300_u64 {
+                let [first, second] = [&mut moments.first, &mut moments.second].map(Tensors::flat_mut);
+                for (m, v) in first.iter_mut().zip(second) {
+                    let gradient = mean + deviation * random.normal() as f32;
+                    *m += 0.1 * (gradient - *m);
+                    *v += 0.001 * (gradient * gradient - *v);
+                }
+                if step < NOISE_STEPS {
+                    assert_eq!(noise_to_signal(Optimizer::Adam, step, &moments), None);
+                }
+            }
+            let wanted = f64::from(deviation / mean).powi(2);
+            let found = noise_to_signal(Optimizer::Adamw, 300, &moments).unwrap_or(0.0);
+            assert!((found - wanted).abs() < 0.05 * wanted + 1e-4, "{found} instead of {wanted}");
+            assert_eq!(noise_to_signal(Optimizer::Sgd, 300, &moments), None);
+        }
+    }
 }

@@ -81,7 +81,7 @@ impl Objective for Data<'_> {
         let rows: Vec<usize> = batch.iter().map(|row| *row as usize).collect();
         let batch = self.train.batch(&rows);
         let (How { scale, options }, workspaces) = (how, &mut self.workspaces);
-        nn::predict::step(self.description, parameters, &batch, scale, options, workspaces, sink.gradients)
+        nn::predict::step(self.description, parameters, &batch, scale, options, workspaces, sink)
     }
 
     fn valid_loss(&mut self, parameters: &Tensors, ranks: &Ranks) -> Option<f64> {

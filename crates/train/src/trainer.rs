@@ -13,7 +13,7 @@ use crate::checkpoint::{self, Progress, Saver, State};
 use crate::error::TrainError;
 use crate::facts::DataShape;
 use crate::history::{History, HistoryPoint};
-use crate::optimizer::{Moments, norm, update};
+use crate::optimizer::{Moments, noise_to_signal, norm, update};
 use crate::plan::Plan;
 use crate::ranks::{Bucket, Ranks};
 use crate::schedule::learning_rate;
@@ -286,6 +286,10 @@ impl Session<'_> {
             if run.clock.due() && !state.progress.step.is_multiple_of(run.batches) {
                 self.save(run, state)?;
             }
+        }
+        if let Some(ratio) = noise_to_signal(settings.optimizer, state.progress.step, &state.moments) {
+            let units = state.progress.epoch_weight / run.batches as f64;
+            self.metric("gradient_noise_scale", state.progress.step, ratio * units)?;
         }
         if !self.ranks.same(norm(&state.parameters)) {
             let what = format!("after step {} they do not have the same weights", state.progress.step);
