@@ -96,6 +96,20 @@ pub enum InferError {
         /// Where they differ.
         what: String,
     },
+    /// What a text must look like could not be used.
+    #[error("failed to {verb} the structure of the answer: {what}")]
+    Structure {
+        /// What was tried.
+        verb: &'static str,
+        /// What came back.
+        what: String,
+    },
+    /// The engine could not be started.
+    #[error("failed to start the engine: {what}")]
+    Engine {
+        /// What came back.
+        what: String,
+    },
     /// A tokenizer could not be made or used.
     #[error("failed to {verb} the tokenizer: {what}")]
     Tokenizer {
@@ -124,7 +138,7 @@ impl Failure for InferError {
     fn fault(&self) -> Fault {
         match self {
             Self::Io { error, .. } => io_fault(error),
-            Self::Tokenizer { .. } | Self::Sketch { .. } => Fault::Internal,
+            Self::Tokenizer { .. } | Self::Sketch { .. } | Self::Engine { .. } => Fault::Internal,
             _ => Fault::User,
         }
     }
@@ -143,6 +157,8 @@ impl Failure for InferError {
             Self::TooLong { .. } => "Shorten the prompt, or ask for fewer tokens (max_tokens).",
             Self::NotFinite { .. } => "Look for a number in the row that is far from all that training saw.",
             Self::Sketch { .. } => "Sketches can be merged when one model version made them.",
+            Self::Structure { .. } => "A JSON Schema, a regular expression or a grammar says what the answer must look like; see what it says is wrong.",
+            Self::Engine { .. } => "The system is short of threads or memory; close other programs.",
             Self::Sampling { .. } | Self::Tokenizer { .. } => return None,
         };
         Some(text.to_owned())

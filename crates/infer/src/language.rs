@@ -138,7 +138,7 @@ impl Generator {
                 return Ok(completion);
             }
         }
-        self.generate(&mut completion, &mut cache, state, sampling, on_text)?;
+        self.generate(&mut completion, &mut cache, state, (&prompt, sampling), on_text)?;
         Ok(completion)
     }
 
@@ -147,19 +147,19 @@ impl Generator {
         completion: &mut Completion,
         cache: &mut Cache,
         mut state_tw: Vec<f32>,
-        sampling: &Sampling,
+        (prompt, sampling): (&[u32], &Sampling),
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<(), InferError> {
-        let mut sampler = Sampler::new(sampling);
+        let mut sampler = Sampler::new(sampling, prompt);
         let mut decoder = StreamDecoder::new(&self.tokenizer);
         let mut filter = StopFilter::new(&sampling.stop);
         loop {
             let last = state_tw.len() - self.description.shape.width;
-            let logits = self.transformer.head(&state_tw[last..]);
+            let mut logits = self.transformer.head(&state_tw[last..]);
             if logits.iter().any(|logit| !logit.is_finite()) {
                 return Err(InferError::NotFinite { output: "the next token".to_owned() });
             }
-            let token = sampler.choose(&logits);
+            let token = sampler.choose(&mut logits, None).token;
             if token == self.tokenizer.end_of_text() {
                 completion.finish_reason = FinishReason::Stop;
                 break;

@@ -75,7 +75,8 @@ fn decoding_from_the_cache_is_decoding_from_nothing() {
 fn the_same_seed_gives_the_same_text() {
     let model = language_parts(1).model();
     let sampled = |seed| {
-        let sampling = Sampling { max_tokens: 40, temperature: 1.3, top_p: 0.95, top_k: 50, seed, stop: vec![] };
+        let sampling =
+            Sampling { max_tokens: 40, temperature: 1.3, top_p: 0.95, top_k: 50, seed, ..Sampling::default() };
         complete(generator(&model), "my card", &sampling)
     };
     assert_eq!(sampled(1), sampled(1));

@@ -1,0 +1,340 @@
+//! Continuous batching: which rows of which sequences go through the model together, step after step.
+//!
+//! A step takes at most [`Limits::rows_max`] rows. Sequences that wait for their next token come first, one row each
+//! and the tokens that were guessed for them; what is left goes to prompts in the order of their arrival, in pieces,
+//! so that a long one holds nobody up. A sequence joins as soon as there are pages for it, and leaves with its last
+//! token. Where pages run out, the sequence that came last gives its pages back and waits at the front of the queue;
+//! what it had published is likely still there when it comes back, and the rest is computed again.
+//!
+//! Guessed tokens (speculation) are rows like others. From the logits behind each of them the sampler draws as it
+//! would have, and the guess is right where it draws the guessed token: what comes out is what would have come out
+//! without guesses, in fewer steps.
+//!
+//! Nothing here knows layers, text or clients: a [`Forward`] computes, a [`Writer`] chooses and tells.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::pages::{Held, Pages};
+
+/// The rows of one sequence in a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its rows among all rows of the step.
+    pub rows: Range<usize>,
+    /// The position of the first of them.
+    pub position: usize,
+    /// The pages of all its positions.
+    pub pages: Vec<u32>,
+}
+
+/// What goes through the model in a step.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// A token for each row.
+    pub tokens: Vec<u32>,
+    /// The sequences, in the order of their rows.
+    pub parts: Vec<Part>,
+    /// The rows whose logits are wanted, ascending.
+    pub wanted: Vec<usize>,
+}
+
+/// A model. What it gives for a row depends on the tokens before it in its sequence and on nothing else.
+pub trait Forward {
+    /// Writes keys and values of all rows into their pages, and gives the logits `[wanted, vocabulary]`.
+    fn forward(&mut self, batch: &Batch) -> &mut [f32];
+    /// Elements of a row of logits.
+    fn vocabulary(&self) -> usize;
+}
+
+impl<F: Forward + ?Sized> Forward for Box<F> {
+    fn forward(&mut self, batch: &Batch) -> &mut [f32] {
+        (**self).forward(batch)
+    }
+
+    fn vocabulary(&self) -> usize {
+        (**self).vocabulary()
+    }
+}
+
+/// What a writer says to its sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// This token follows.
+    Token(u32),
+    /// The sequence is over.
+    End,
+}
+
+/// What becomes of a sequence's logits.
+pub(crate) trait Writer {
+    /// Chooses the token that follows `tokens`, and tells whoever waits for it.
+    fn next(&mut self, tokens: &[u32], logits: &mut [f32]) -> Next;
+    /// Up to `most` tokens that may follow `tokens`.
+    fn guess(&mut self, tokens: &[u32], most: usize) -> Vec<u32>;
+    /// Whether nobody waits any more.
+    fn is_gone(&self) -> bool;
+    /// Hears how many tokens of the prompt were found in the cache, when the sequence begins to be computed.
+    fn begins(&mut self, cached: usize);
+    /// The sequence is taken out before its end.
+    fn cut(&mut self, why: Cut);
+}
+
+/// Why a sequence is taken out before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Nobody waits for it.
+    Gone,
+    /// It needs more pages than there are.
+    TooLong,
+}
+
+/// Limits of a step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The most rows.
+    pub(crate) rows_max: usize,
+    /// The most sequences that are computed in turn.
+    pub(crate) sequences_max: usize,
+    /// The most guessed tokens of a sequence.
+    pub(crate) guesses_max: usize,
+}
+
+/// A sequence with its writer.
+struct Job<W> {
+    /// The prompt, and what followed.
+    tokens: Vec<u32>,
+    /// How many of the tokens have keys and values.
+    computed: usize,
+    held: Held,
+    writer: W,
+    begun: bool,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// Rows of prompts.
+    pub(crate) prompt_rows: usize,
+    /// Rows of sequences that waited for their next token, guesses among them.
+    pub(crate) decode_rows: usize,
+    /// Sequences in the step.
+    pub(crate) sequences: usize,
+    /// Guessed tokens, and how many of them were right.
+    pub(crate) guessed: usize,
+    pub(crate) right: usize,
+    /// Sequences that had to give their pages back.
+    pub(crate) preempted: usize,
+    /// Requests that left the queue for the first time, to be computed or for good.
+    pub(crate) admitted: usize,
+}
+
+/// Sequences that wait and that are computed.
+pub(crate) struct Scheduler<F, W> {
+    model: F,
+    pages: Pages,
+    limits: Limits,
+    waiting: VecDeque<Job<W>>,
+    running: Vec<Job<W>>,
+    batch: Batch,
+}
+
+/// A running sequence's place in a step.
+struct Planned {
+    job: usize,
+    rows: usize,
+    guesses: Vec<u32>,
+}
+
+impl<F: Forward, W: Writer> Scheduler<F, W> {
+    pub(crate) fn new(model: F, pages: Pages, limits: Limits) -> Self {
+        assert!(limits.rows_max > 0 && limits.sequences_max > 0, "a step without rows");
+        let (waiting, running) = (VecDeque::new(), Vec::new());
+        Self { model, pages, limits, waiting, running, batch: Batch::default() }
+    }
+
+    /// A sequence for the end of the queue; it has a token at least.
+    pub(crate) fn add(&mut self, tokens: Vec<u32>, writer: W) {
+        assert!(!tokens.is_empty(), "a prompt without tokens");
+        self.waiting.push_back(Job { tokens, computed: 0, held: Held::default(), writer, begun: false });
+    }
+
+    /// Sequences that wait, and that are computed.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        (self.waiting.len(), self.running.len())
+    }
+
+    /// The pages.
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    /// One step. Nothing is done where nobody waits.
+    pub(crate) fn step(&mut self) -> Done {
+        let mut done = Done::default();
+        self.drop_gone(&mut done);
+        self.admit(&mut done);
+        let planned = self.plan(&mut done);
+        if planned.is_empty() {
+            return done;
+        }
+        self.fill(&planned);
+        done.sequences = planned.len();
+        let vocabulary = self.model.vocabulary();
+        let logits = self.model.forward(&self.batch);
+        let mut logits = logits.chunks_exact_mut(vocabulary);
+        let mut over = Vec::new();
+        for Planned { job: index, rows, guesses } in planned {
+            let job = &mut self.running[index];
+            let known = job.tokens.len();
+            let waited = known - job.computed;
+            if waited == 1 { done.decode_rows += rows } else { done.prompt_rows += rows }
+            job.computed += rows.min(waited);
+            let (mut ended, mut right) = (false, 0);
+            if job.computed == known {
+                for guess in guesses.iter().map(Some).chain([None]) {
+                    let Some(logits) = logits.next() else { break };
+                    if ended || right < job.tokens.len() - known {
+                        continue;
+                    }
+                    match job.writer.next(&job.tokens, logits) {
+                        Next::End => ended = true,
+                        Next::Token(token) => {
+                            job.tokens.push(token);
+                            right += usize::from(guess == Some(&token));
+                        }
+                    }
+                }
+            }
+            (done.guessed, done.right) = (done.guessed + guesses.len(), done.right + right);
+            job.computed += right;
+            self.pages.publish(&mut job.held, &job.tokens[..job.computed]);
+            self.pages.shrink(&mut job.held, job.computed);
+            if ended {
+                over.push(index);
+            }
+        }
+        for index in over.into_iter().rev() {
+            let job = self.running.remove(index);
+            self.pages.end(job.held);
+        }
+        done
+    }
+
+    /// Takes out what nobody waits for.
+    fn drop_gone(&mut self, done: &mut Done) {
+        let pages = &mut self.pages;
+        let mut leave = |job: &mut Job<W>| {
+            let gone = job.writer.is_gone();
+            if gone {
+                done.admitted += usize::from(!job.begun);
+                pages.end(std::mem::take(&mut job.held));
+                job.writer.cut(Cut::Gone);
+            }
+            !gone
+        };
+        self.running.retain_mut(&mut leave);
+        self.waiting.retain_mut(&mut leave);
+    }
+
+    /// Lets sequences in, in their order, while there are pages for the whole of the next one's tokens and one more for
+    /// everybody.
+    fn admit(&mut self, done: &mut Done) {
+        while self.running.len() < self.limits.sequences_max {
+            let Some(mut job) = self.waiting.pop_front() else { return };
+            let size = self.pages.positions();
+            // The next token needs a place as well.
+            let wanted = (job.tokens.len() + 1).div_ceil(size);
+            if wanted > self.pages.count() {
+                done.admitted += usize::from(!job.begun);
+                job.writer.cut(Cut::TooLong);
+                continue;
+            }
+            job.held = self.pages.begin(&job.tokens);
+            let more = wanted.saturating_sub(job.held.pages.len());
+            if !self.running.is_empty() && self.pages.available() < more + self.running.len() {
+                self.pages.end(std::mem::take(&mut job.held));
+                self.waiting.push_front(job);
+                return;
+            }
+            job.computed = job.held.pages.len() * size;
+            if !job.begun {
+                job.begun = true;
+                done.admitted += 1;
+                job.writer.begins(job.computed);
+            }
+            self.running.push(job);
+        }
+    }
+
+    /// Chooses the rows of a step and finds pages for them.
+    fn plan(&mut self, done: &mut Done) -> Vec<Planned> {
+        let mut left = self.limits.rows_max;
+        let mut planned: Vec<Planned> = Vec::new();
+        for prompts in [false, true] {
+            let mut index = 0;
+            while index < self.running.len() && left > 0 {
+                let job = &mut self.running[index];
+                let waited = job.tokens.len() - job.computed;
+                if (waited > 1) != prompts || planned.iter().any(|planned| planned.job == index) {
+                    index += 1;
+                    continue;
+                }
+                let most = if prompts { 0 } else { self.limits.guesses_max.min(left - 1) };
+                let guesses = if most > 0 { job.writer.guess(&job.tokens, most) } else { Vec::new() };
+                debug_assert!(guesses.len() <= most);
+                let rows = (waited + guesses.len()).min(left);
+                let positions = job.computed + rows;
+                let mut held = std::mem::take(&mut job.held);
+                if self.pages.grow(&mut held, positions) {
+                    self.running[index].held = held;
+                    left -= rows;
+                    planned.push(Planned { job: index, rows, guesses });
+                    index += 1;
+                } else {
+                    self.running[index].held = held;
+                    // What came last makes room; it may be this one.
+                    let last = self.running.len() - 1;
+                    if last == 0 {
+                        let mut job = self.running.remove(0);
+                        self.pages.end(std::mem::take(&mut job.held));
+                        job.writer.cut(Cut::TooLong);
+                        return Vec::new();
+                    }
+                    let mut job = self.running.remove(last);
+                    self.pages.end(std::mem::take(&mut job.held));
+                    job.computed = 0;
+                    done.preempted += 1;
+                    self.waiting.push_front(job);
+                    if let Some(place) = planned.iter().position(|planned| planned.job == last) {
+                        left += planned.remove(place).rows;
+                    }
+                }
+            }
+        }
+        planned.sort_by_key(|planned| planned.job);
+        planned
+    }
+
+    /// Makes the batch of a plan.
+    fn fill(&mut self, planned: &[Planned]) {
+        let Batch { tokens, parts, wanted } = &mut self.batch;
+        tokens.clear();
+        parts.clear();
+        wanted.clear();
+        for Planned { job, rows, guesses } in planned {
+            let job = &self.running[*job];
+            let begin = tokens.len();
+            tokens.extend(job.tokens[job.computed..].iter().chain(guesses).take(*rows));
+            parts.push(Part { rows: begin..tokens.len(), position: job.computed, pages: job.held.pages.clone() });
+            let waited = job.tokens.len() - job.computed;
+            if *rows >= waited {
+                wanted.extend(begin + waited - 1..tokens.len());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "schedule_tests.rs"]
+mod tests;
