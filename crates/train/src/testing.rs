@@ -115,7 +115,7 @@ pub(crate) fn byte_dataset(store: &Store, splits: [&[u8]; 3]) -> Artifact {
             *tokens.of(split) = bytes.len() as u64;
             write_tokens(work.out(), split, &bytes.iter().map(|byte| u16::from(*byte)).collect::<Vec<_>>())?;
         }
-        let (documents, bytes) = (PerSplit::default(), tokens.clone());
+        let (documents, bytes) = (PerSplit::default(), tokens);
         LanguageInfo { clean: CLEAN, vocabulary: 256, tokens, documents, bytes }.save(work.out())?;
         Ok::<_, TrainError>(())
     });

@@ -114,7 +114,7 @@ fn deviation(wanted: &[f64], found: &[f64]) -> (usize, f64) {
     for (place, (wanted, found)) in wanted.iter().zip(found).enumerate() {
         let deviation = (found / wanted - 1.0).abs();
         // What is no number is the largest.
-        if !(deviation <= most.1) {
+        if deviation.is_nan() || deviation > most.1 {
             most = (place, deviation);
         }
     }
@@ -133,7 +133,8 @@ fn apart(limits: &Limits, wanted: &Curve, found: &Curve) -> Vec<String> {
         let (place, most) = deviation(wanted, found);
         println!("{what}: at most {most:.2e} apart, at {place}");
         let (ours, theirs) = (found[place], wanted[place]);
-        (!(most <= limit)).then(|| format!("{what} {place}: ours {ours}, PyTorch's {theirs}, apart by {most:.2e}"))
+        (most.is_nan() || most > limit)
+            .then(|| format!("{what} {place}: ours {ours}, PyTorch's {theirs}, apart by {most:.2e}"))
     })
     .collect()
 }
