@@ -34,7 +34,11 @@ thread_local! {
 #[must_use]
 pub fn threads() -> usize {
     match THREADS.load(Ordering::Relaxed) {
-        0 => std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
+        0 => {
+            // Asked once: the system reads files for its answer, which costs more than a small kernel.
+            static MACHINE: OnceLock<usize> = OnceLock::new();
+            *MACHINE.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX))
+        }
         set => set,
     }
 }
@@ -49,8 +53,8 @@ pub fn set_threads(count: usize) {
 /// # Panics
 /// When a task panics: with the same message, after every other task has been run or passed over.
 pub fn run<F: Fn(usize) + Sync>(tasks: usize, work: F) {
-    let threads = threads();
-    if tasks > 1 && threads > 1 && !INSIDE.get() {
+    let threads = if tasks > 1 { threads() } else { 1 };
+    if threads > 1 && !INSIDE.get() {
         static POOL: OnceLock<Pool> = OnceLock::new();
         let pool = POOL.get_or_init(Pool::new);
         if let Ok(mut workers) = pool.workers.try_lock() {

@@ -107,6 +107,21 @@ pub(crate) fn text_dataset(store: &Store, name: &str, splits: &[Vec<String>; 3],
     made.unwrap().artifact
 }
 
+/// Stores bytes as a dataset, a token each, without documents or a tokenizer: for trainings that are not published.
+pub(crate) fn byte_dataset(store: &Store, splits: [&[u8]; 3]) -> Artifact {
+    let made = store.stage(&key("bytes"), |work| {
+        let mut tokens = PerSplit::default();
+        for (split, bytes) in Split::ALL.into_iter().zip(splits) {
+            *tokens.of(split) = bytes.len() as u64;
+            write_tokens(work.out(), split, &bytes.iter().map(|byte| u16::from(*byte)).collect::<Vec<_>>())?;
+        }
+        let (documents, bytes) = (PerSplit::default(), tokens);
+        LanguageInfo { clean: CLEAN, vocabulary: 256, tokens, documents, bytes }.save(work.out())?;
+        Ok::<_, TrainError>(())
+    });
+    made.unwrap().artifact
+}
+
 /// A project file with the given tables after its columns.
 pub(crate) fn project(family: &str, columns: &str, rest: &str) -> Project {
     let text =

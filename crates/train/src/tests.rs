@@ -1,3 +1,4 @@
+mod curves;
 mod settings;
 
 use std::cell::Cell;

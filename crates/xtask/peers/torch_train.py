@@ -15,8 +15,6 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-WORKLOAD, MODE, SECONDS, THREADS, DEVICE = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
-BF16, COMPILE = MODE.startswith("bf16"), MODE.endswith("compile")
 WARM = 2  # as ours; what is compiled is compiled before
 
 
@@ -205,16 +203,19 @@ def measure(make, seconds):
     return times[len(times) // 2], tokens, losses, sum(one.numel() for one in model.parameters())
 
 
-torch.set_num_threads(THREADS)
-ways = variants()
-if len(sys.argv) > 6:
-    ways = {sys.argv[6]: ways[sys.argv[6]]}
-found = {name: measure(make, SECONDS / len(ways)) for name, make in ways.items()}
-way = min(found, key=lambda name: found[name][0])
-median, tokens, losses, parameters = found[way]
-print(json.dumps({
-    "workload": WORKLOAD, "mode": MODE, "way": way, "parameters": parameters,
-    "tokens_per_second": round(tokens / median), "step_ms": round(median * 1e3, 2),
-    "first_loss": round(losses[0], 4), "last_loss": round(losses[-1], 4),
-    "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "version": torch.__version__,
-}))
+if __name__ == "__main__":  # torch_curve.py takes the models from here
+    WORKLOAD, MODE, SECONDS, THREADS, DEVICE = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+    BF16, COMPILE = MODE.startswith("bf16"), MODE.endswith("compile")
+    torch.set_num_threads(THREADS)
+    ways = variants()
+    if len(sys.argv) > 6:
+        ways = {sys.argv[6]: ways[sys.argv[6]]}
+    found = {name: measure(make, SECONDS / len(ways)) for name, make in ways.items()}
+    way = min(found, key=lambda name: found[name][0])
+    median, tokens, losses, parameters = found[way]
+    print(json.dumps({
+        "workload": WORKLOAD, "mode": MODE, "way": way, "parameters": parameters,
+        "tokens_per_second": round(tokens / median), "step_ms": round(median * 1e3, 2),
+        "first_loss": round(losses[0], 4), "last_loss": round(losses[-1], 4),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "version": torch.__version__,
+    }))
