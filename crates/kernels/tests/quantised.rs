@@ -100,7 +100,7 @@ fn check(encoding: Encoding, rows: usize, columns: usize, tokens: usize, seed: u
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 4 } else { 24 }))]
 
     #[test]
     fn products_are_what_the_weights_mean(

@@ -14,19 +14,13 @@
 //! so that a product reads a chunk of a few rows front to back. Matrices of `f32` and f16 take the rows as they
 //! are, those of bf16 rows that are rounded to bf16.
 
-use super::Format;
 use super::packed::{Encoding, PackedMatrix};
+use super::{Format, round};
 use crate::bf16::Bf16;
-use crate::isa::kernel;
 use crate::rows::Parts;
 
 /// Columns of a chunk.
 pub(super) const CHUNK: usize = 256;
-/// A largest size below which a block counts as zero; its scale would be no normal number.
-const NOTHING: f32 = 1e-36;
-/// Adding this to a number of up to 22 bits rounds it to an integer, ties to even, in the lower bits.
-const ROUND: f32 = 12_582_912.0;
-
 /// Scales and sums of the eight blocks of 32 in a chunk.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
@@ -108,7 +102,7 @@ impl Activations {
     /// Takes rows of `columns` elements, in every form that one of the matrices wants. What was there is
     /// forgotten. A row's bits do not depend on the other rows.
     ///
-    /// What is not a number makes the products of its row not a number; sizes below 10⁻³⁶ count as 0 in blocks
+    /// What is infinite or not a number makes the products of its row not a number with weights in blocks; sizes below 10⁻³⁶ count as 0 in blocks
     /// that have nothing larger.
     ///
     /// # Panics
@@ -126,10 +120,10 @@ impl Activations {
             assert_eq!(matrix.columns(), columns, "columns of a matrix for rows of {columns}");
             match Kind::of(matrix.encoding()) {
                 Kind::Blocks32 if self.codes32.is_empty() => {
-                    fill(&mut self.codes32, &mut self.blocks32, x, columns, round_blocks32);
+                    fill(&mut self.codes32, &mut self.blocks32, x, columns, round::blocks32);
                 }
                 Kind::Blocks256 if self.codes256.is_empty() => {
-                    fill(&mut self.codes256, &mut self.blocks256, x, columns, round_block256);
+                    fill(&mut self.codes256, &mut self.blocks256, x, columns, round::block256);
                 }
                 Kind::F32 if self.floats.is_empty() => self.floats.extend(x.iter().map(|x| x.to_bits())),
                 Kind::Bf16 if self.pairs.is_empty() && columns > 0 => {
@@ -202,70 +196,4 @@ fn fill<B: Default + Copy + Send + Sync>(
             }
         }
     });
-}
-
-kernel! {
-    /// Rounds up to eight blocks of 32.
-    pub fn round_blocks32(codes: &mut [i8; CHUNK], block: &mut Blocks32, x: &[f32]) {
-        *block = Blocks32::default();
-        for (index, (codes, x)) in codes.as_chunks_mut::<32>().0.iter_mut().zip(x.as_chunks::<32>().0).enumerate() {
-            let (scale, factor) = scale(x);
-            let sum = round(codes, x, factor);
-            block.scales[index] = scale;
-            block.negated[index] = -sum;
-            block.sums[index] = scale * sum as f32;
-        }
-    }
-}
-
-kernel! {
-    /// Rounds a block of 256.
-    pub fn round_block256(codes: &mut [i8; CHUNK], block: &mut Block256, x: &[f32]) {
-        let Some(x) = x.as_array::<CHUNK>() else { return };
-        let (scale, factor) = scale(x);
-        block.scale = scale;
-        for (negated, (codes, x)) in
-            block.negated.iter_mut().zip(codes.as_chunks_mut::<16>().0.iter_mut().zip(x.as_chunks::<16>().0))
-        {
-            *negated = -round(codes, x, factor);
-        }
-        let sum = |index: usize| (-(block.negated[2 * index] + block.negated[2 * index + 1])) as u16;
-        for (pair, index) in block.pairs.iter_mut().zip([0, 1, 4, 5]) {
-            *pair = u32::from(sum(index)) | u32::from(sum(index + 2)) << 16;
-        }
-    }
-}
-
-/// The scale of a block, and what its elements are multiplied by.
-#[inline(always)]
-fn scale<const N: usize>(x: &[f32; N]) -> (f32, f32) {
-    let mut largest = [0.0_f32; 16];
-    let mut wrong = [false; 16];
-    for x in x.as_chunks::<16>().0 {
-        for ((largest, wrong), x) in largest.iter_mut().zip(&mut wrong).zip(x) {
-            *largest = if x.abs() > *largest { x.abs() } else { *largest };
-            *wrong |= x.is_nan();
-        }
-    }
-    let wrong = wrong.iter().any(|wrong| *wrong);
-    let largest = largest.iter().fold(0.0_f32, |most, x| if *x > most { *x } else { most });
-    if wrong {
-        (f32::NAN, 0.0)
-    } else if largest < NOTHING {
-        (0.0, 0.0)
-    } else {
-        (largest / 127.0, 127.0 / largest)
-    }
-}
-
-/// Rounds elements and gives the sum of their codes.
-#[inline(always)]
-fn round<const N: usize>(codes: &mut [i8; N], x: &[f32; N], factor: f32) -> i32 {
-    let mut sum = 0;
-    for (code, x) in codes.iter_mut().zip(x) {
-        let rounded = (x * factor + ROUND).to_bits() as i32;
-        *code = rounded.wrapping_sub(ROUND.to_bits() as i32) as i8;
-        sum += i32::from(*code);
-    }
-    sum
 }

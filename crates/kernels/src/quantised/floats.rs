@@ -31,7 +31,7 @@ pub(super) fn multiply<const G: usize>(
     groups: [&[Line]; G],
     x: Rows<'_>,
 ) {
-    let rows = if x.stride == 0 { 0 } else { x.words.len() / x.stride };
+    let rows = x.words.len().checked_div(x.stride).unwrap_or(0);
     let lines = if encoding == Encoding::F32 { x.columns } else { x.columns.div_ceil(2) };
     assert!(groups.iter().all(|group| group.len() >= lines), "lines of a group");
     assert!(rows == 0 || sums.len() >= (rows - 1) * stride + G * GROUP, "sums of {rows} rows");
@@ -168,7 +168,7 @@ mod avx512 {
     /// There are sums of `T` rows.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn store<const G: usize, const T: usize>(part: Part<'_>, sums: [[__m512; G]; T]) {
+    unsafe fn store<const G: usize, const T: usize>(part: &mut Part<'_>, sums: [[__m512; G]; T]) {
         for t in 0..T {
             for g in 0..G {
                 // SAFETY: the caller's promise.
@@ -178,7 +178,7 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f")]
-    unsafe fn single<const G: usize, const T: usize>(groups: [&[Line]; G], part: Part<'_>, x: Rows<'_>) {
+    unsafe fn single<const G: usize, const T: usize>(groups: [&[Line]; G], mut part: Part<'_>, x: Rows<'_>) {
         let mut sums = [[_mm512_setzero_ps(); G]; T];
         // SAFETY: the promise of `multiply`.
         unsafe {
@@ -194,12 +194,12 @@ mod avx512 {
                     }
                 }
             }
-            store(part, sums);
+            store(&mut part, sums);
         }
     }
 
     #[target_feature(enable = "avx512f")]
-    unsafe fn half<const G: usize, const T: usize>(groups: [&[Line]; G], part: Part<'_>, x: Rows<'_>) {
+    unsafe fn half<const G: usize, const T: usize>(groups: [&[Line]; G], mut part: Part<'_>, x: Rows<'_>) {
         let mut sums = [[_mm512_setzero_ps(); G]; T];
         // SAFETY: the promise of `multiply`.
         unsafe {
@@ -215,12 +215,12 @@ mod avx512 {
                     }
                 }
             }
-            store(part, sums);
+            store(&mut part, sums);
         }
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    unsafe fn pairs<const G: usize, const T: usize>(groups: [&[Line]; G], part: Part<'_>, x: Rows<'_>) {
+    unsafe fn pairs<const G: usize, const T: usize>(groups: [&[Line]; G], mut part: Part<'_>, x: Rows<'_>) {
         let mut sums = [[_mm512_setzero_ps(); G]; T];
         // SAFETY: the promise of `multiply`; a vector of pairs is a vector of bits.
         unsafe {
@@ -237,7 +237,7 @@ mod avx512 {
                     }
                 }
             }
-            store(part, sums);
+            store(&mut part, sums);
         }
     }
 }

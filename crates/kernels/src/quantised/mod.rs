@@ -17,9 +17,14 @@ mod lines;
 mod packed;
 mod plain;
 mod product;
+mod round;
 mod slab;
 #[cfg(target_arch = "x86_64")]
 mod stream;
+#[cfg(target_arch = "x86_64")]
+mod unpack;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 

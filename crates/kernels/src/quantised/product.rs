@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::activations::{Activations, Block256, Blocks32, CHUNK, Kind};
 use super::floats;
+use super::lines::Line;
 use super::packed::{Encoding, GROUP, PackedMatrix};
 use super::slab::{self, Slab};
 #[cfg(target_arch = "x86_64")]
@@ -218,7 +219,7 @@ fn add<const G: usize>(
     for chunk in 0..columns.div_ceil(CHUNK) {
         let blocks = (columns - chunk * CHUNK).min(CHUNK) / format.block_elements();
         for (slab, lines) in slabs.iter_mut().zip(lines) {
-            slab::unpack(slab, format, lines, chunk, blocks);
+            unpack(slab, format, lines, chunk, blocks);
         }
         let at = chunk * x.rows();
         let range = at + rows.start..at + rows.end;
@@ -231,6 +232,16 @@ fn add<const G: usize>(
             add32(sums, slabs, format, &codes[bytes], &x[range], blocks);
         }
     }
+}
+
+/// Takes a chunk of a group apart.
+fn unpack(slab: &mut Slab, format: Format, lines: &[Line], chunk: usize, blocks: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if isa::current() == Isa::Avx512Bf16 {
+        // SAFETY: the processor has the instructions.
+        return unsafe { super::unpack::unpack(slab, format, lines, chunk, blocks) };
+    }
+    slab::unpack(slab, format, lines, chunk, blocks);
 }
 
 /// Calls a tile of 1 to 6 rows with as many constants.

@@ -8,8 +8,9 @@ use std::arch::x86_64::*;
 
 use super::Format;
 use super::activations::{Block256, Blocks32};
-use super::lines::{LINE, Line};
+use super::lines::Line;
 use super::packed::{GROUP, Layout};
+use super::vectors::{and_or, both_halves, halves, high, low, six_bits};
 
 /// Bytes from what is read to what is asked for.
 const AHEAD: usize = 4096;
@@ -29,25 +30,6 @@ unsafe fn line(lines: *const Line, index: usize) -> __m512i {
     }
 }
 
-/// The 16 f16 in half a line.
-///
-/// # Safety
-/// There is such a line.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn halves(lines: *const Line, index: usize, upper: usize) -> __m512 {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_cvtph_ps(_mm256_load_si256(lines.add(index).cast::<u8>().add(upper * LINE / 2).cast())) }
-}
-
-/// The f16 in the lower and in the upper half of each word.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn both_halves(words: __m512i) -> (__m512, __m512) {
-    let low = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words));
-    (low, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(words))))
-}
-
 /// Four columns of the activations in every lane.
 ///
 /// # Safety
@@ -57,25 +39,6 @@ fn both_halves(words: __m512i) -> (__m512, __m512) {
 unsafe fn word(codes: *const i8, index: usize) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe { _mm512_set1_epi32(codes.add(4 * index).cast::<i32>().read_unaligned()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn low(words: __m512i) -> __m512i {
-    _mm512_and_si512(words, _mm512_set1_epi8(15))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn high(words: __m512i) -> __m512i {
-    low(_mm512_srli_epi32::<4>(words))
-}
-
-/// `a & mask | b`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn and_or(a: __m512i, mask: __m512i, b: __m512i) -> __m512i {
-    _mm512_ternarylogic_epi32::<0xea>(a, mask, b)
 }
 
 /// The sums of a group for formats with blocks of 32.
@@ -211,11 +174,7 @@ unsafe fn with_minimums(
     // SAFETY: the caller's promise.
     unsafe {
         let (scales, minimums) = both_halves(line(words, 0));
-        let (first, second, third) = (line(words, 1), line(words, 2), line(words, 3));
-        let (six, two) = (_mm512_set1_epi8(63), _mm512_set1_epi8(48));
-        let top = |words: __m512i| _mm512_srli_epi32::<2>(words);
-        let factors = [_mm512_and_si512(first, six), and_or(top(first), two, low(third))];
-        let least = [_mm512_and_si512(second, six), and_or(top(second), two, high(third))];
+        let (factors, least) = six_bits([line(words, 1), line(words, 2), line(words, 3)]);
         let mut total = _mm512_setzero_si512();
         for half in 0..2 {
             let mut factors = factors[half];

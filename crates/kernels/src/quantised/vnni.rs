@@ -85,7 +85,7 @@ unsafe fn load<T>(words: &[T; GROUP]) -> __m512i {
 unsafe fn dot<const G: usize, const T: usize, const WORDS: usize, B>(
     totals: &mut [[__m512i; G]; T],
     slabs: &[Slab; G],
-    tile: Tile<B>,
+    tile: &Tile<B>,
     first: usize,
 ) {
     for v in first..first + WORDS {
@@ -126,7 +126,7 @@ pub(super) unsafe fn tile32<const G: usize, const T: usize, const OFFSET: u32>(
                     totals[t] = [_mm512_slli_epi32::<OFFSET>(_mm512_set1_epi32(tile.block(t).negated[index])); G];
                 }
             }
-            dot::<G, T, 8, _>(&mut totals, slabs, tile, 8 * index);
+            dot::<G, T, 8, _>(&mut totals, slabs, &tile, 8 * index);
             for g in 0..G {
                 let scales = _mm512_loadu_ps(slabs[g].scales[index].as_ptr());
                 for t in 0..T {
@@ -160,7 +160,7 @@ pub(super) unsafe fn tile_with_minimums<const G: usize, const T: usize>(slabs: &
         let mut totals = [[_mm512_setzero_si512(); G]; T];
         for index in 0..8 {
             let mut sums = [[_mm512_setzero_si512(); G]; T];
-            dot::<G, T, 8, _>(&mut sums, slabs, tile, 8 * index);
+            dot::<G, T, 8, _>(&mut sums, slabs, &tile, 8 * index);
             for g in 0..G {
                 let factors = load(&slabs[g].factors[index]);
                 for t in 0..T {
@@ -202,7 +202,7 @@ pub(super) unsafe fn tile_symmetric<const G: usize, const T: usize>(slabs: &[Sla
             for t in 0..T {
                 sums[t] = [_mm512_slli_epi32::<5>(_mm512_set1_epi32(tile.block(t).negated[index])); G];
             }
-            dot::<G, T, 4, _>(&mut sums, slabs, tile, 4 * index);
+            dot::<G, T, 4, _>(&mut sums, slabs, &tile, 4 * index);
             for g in 0..G {
                 let factors = load(&slabs[g].factors[index]);
                 for t in 0..T {
