@@ -157,7 +157,9 @@ impl Failure for InferError {
             Self::TooLong { .. } => "Shorten the prompt, or ask for fewer tokens (max_tokens).",
             Self::NotFinite { .. } => "Look for a number in the row that is far from all that training saw.",
             Self::Sketch { .. } => "Sketches can be merged when one model version made them.",
-            Self::Structure { .. } => "A JSON Schema, a regular expression or a grammar says what the answer must look like; see what it says is wrong.",
+            Self::Structure { .. } => {
+                "A JSON Schema, a regular expression or a grammar says what the answer must look like; see what it says is wrong."
+            }
             Self::Engine { .. } => "The system is short of threads or memory; close other programs.",
             Self::Sampling { .. } | Self::Tokenizer { .. } => return None,
         };

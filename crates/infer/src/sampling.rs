@@ -387,7 +387,8 @@ mod tests {
             (Sampling { min_p: 0.8, ..Sampling::default() }, &[1, 2, 4][..]),
         ] {
             let mut sampler = Sampler::new(&settings, &[]);
-            let drawn: std::collections::BTreeSet<u32> = (0..500).map(|_| sampler.choose(&mut logits.clone(), None).token).collect();
+            let drawn: std::collections::BTreeSet<u32> =
+                (0..500).map(|_| sampler.choose(&mut logits.clone(), None).token).collect();
             assert_eq!(drawn.into_iter().collect::<Vec<_>>(), allowed, "{settings:?}");
         }
     }

@@ -69,8 +69,8 @@ impl Structures {
             .collect();
         let trie = TokTrie::from(&TokRxInfo::new(words.len() as u32, end), &words);
         let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
-        let mut factory =
-            ParserFactory::new(&env, InferenceCapabilities::default(), &[]).map_err(failed("read the vocabulary for"))?;
+        let mut factory = ParserFactory::new(&env, InferenceCapabilities::default(), &[])
+            .map_err(failed("read the vocabulary for"))?;
         factory.quiet();
         Ok(Self(factory))
     }

@@ -188,7 +188,11 @@ impl<F: Forward, W: Writer> Scheduler<F, W> {
             let job = &mut self.running[index];
             let known = job.tokens.len();
             let waited = known - job.computed;
-            if waited == 1 { done.decode_rows += rows } else { done.prompt_rows += rows }
+            if waited == 1 {
+                done.decode_rows += rows
+            } else {
+                done.prompt_rows += rows
+            }
             job.computed += rows.min(waited);
             let (mut ended, mut right) = (false, 0);
             if job.computed == known {

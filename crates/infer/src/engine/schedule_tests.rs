@@ -37,7 +37,9 @@ impl Forward for Memory {
         for row in &batch.wanted {
             let part = batch.parts.iter().find(|part| part.rows.contains(row)).unwrap();
             let seen: Vec<u32> = (0..=part.position + row - part.rows.start)
-                .map(|position| self.slots[part.pages[position / POSITIONS] as usize * POSITIONS + position % POSITIONS])
+                .map(|position| {
+                    self.slots[part.pages[position / POSITIONS] as usize * POSITIONS + position % POSITIONS]
+                })
                 .collect();
             let token = following(&seen);
             self.logits.extend((0..VOCABULARY as u32).map(|other| if other == token { 1.0 } else { 0.0 }));
@@ -218,7 +220,9 @@ proptest! {
         let mut all = Vec::new();
         for (prompt, most, wrong_every, steps, leaves) in &clients {
             all.push(world.add(prompt, *most, *wrong_every, leaves.unwrap_or(usize::MAX)));
-            (0..*steps).for_each(|_| drop(world.scheduler.step()));
+            for _ in 0..*steps {
+                world.scheduler.step();
+            }
         }
         world.run();
         for (heard, (prompt, most, _, _, leaves)) in all.iter().zip(&clients) {

@@ -1,7 +1,6 @@
 //! The engine's thread with a model that needs no weights.
 
 use std::ops::ControlFlow;
-use std::sync::mpsc;
 
 use super::*;
 use crate::language::FinishReason;
@@ -27,9 +26,8 @@ struct Toy {
 impl Forward for Toy {
     fn forward(&mut self, batch: &Batch) -> &mut [f32] {
         std::thread::sleep(self.time);
-        let slot = |part: &Part, position: usize| {
-            part.pages[position / POSITIONS] as usize * POSITIONS + position % POSITIONS
-        };
+        let slot =
+            |part: &Part, position: usize| part.pages[position / POSITIONS] as usize * POSITIONS + position % POSITIONS;
         for part in &batch.parts {
             for row in part.rows.clone() {
                 self.slots[slot(part, part.position + row - part.rows.start)] = batch.tokens[row];
@@ -78,9 +76,10 @@ fn sampling(max_tokens: usize, seed: u64) -> Sampling {
 }
 
 /// Hands a prompt in; the events come through the receiver.
-fn ask(engine: &Engine, prompt: &str, sampling: Sampling, structure: Option<Matcher>) -> mpsc::Receiver<Event> {
-    let (sender, receiver) = mpsc::channel();
-    let on_event = move |event| if sender.send(event).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+fn ask(engine: &Engine, prompt: &str, sampling: Sampling, structure: Option<Matcher>) -> Receiver<Event> {
+    let (sender, receiver) = channel();
+    let on_event =
+        move |event| if sender.send(event).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
     let prompt = engine.tokenizer().encode(prompt).unwrap();
     let request = Request { prompt, sampling, structure, ignore_end: false, on_event: Box::new(on_event) };
     engine.submit(request).unwrap();
@@ -88,7 +87,7 @@ fn ask(engine: &Engine, prompt: &str, sampling: Sampling, structure: Option<Matc
 }
 
 /// The whole text, the tokens, and the end.
-fn hear(events: &mpsc::Receiver<Event>) -> (String, Vec<u32>, Summary) {
+fn hear(events: &Receiver<Event>) -> (String, Vec<u32>, Summary) {
     let (mut text, mut tokens) = (String::new(), Vec::new());
     for event in events {
         match event {
@@ -115,8 +114,7 @@ fn company_and_guesses_change_nothing() {
         (text, tokens)
     };
     let engine = engine(CONFIG, Duration::ZERO);
-    let all: Vec<_> =
-        (0..12).map(|index| ask(&engine, TEXTS[index % 3], sampling(30, index as u64), None)).collect();
+    let all: Vec<_> = (0..12).map(|index| ask(&engine, TEXTS[index % 3], sampling(30, index as u64), None)).collect();
     for (index, events) in all.iter().enumerate() {
         let (text, tokens, summary) = hear(events);
         assert_eq!((text, tokens), alone(index), "{index}");
@@ -134,13 +132,18 @@ fn the_queue_has_an_end() {
     let mut refused = 0;
     for _ in 0..20 {
         let prompt = engine.tokenizer().encode("the").unwrap();
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = channel();
         let on_event = move |event| {
             let _ = sender.send(event);
             ControlFlow::Continue(())
         };
-        let request =
-            Request { prompt, sampling: sampling(3, 1), structure: None, ignore_end: true, on_event: Box::new(on_event) };
+        let request = Request {
+            prompt,
+            sampling: sampling(3, 1),
+            structure: None,
+            ignore_end: true,
+            on_event: Box::new(on_event),
+        };
         match engine.submit(request) {
             Ok(()) => heard.push(receiver),
             Err(why) => {
