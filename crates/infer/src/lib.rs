@@ -11,6 +11,7 @@ pub mod description;
 pub mod engine;
 pub mod error;
 pub mod fit;
+pub mod formats;
 mod histogram;
 pub mod language;
 pub mod mapped;
