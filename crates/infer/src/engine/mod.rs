@@ -8,6 +8,8 @@
 //! are (the promise of the model's kernels), draws follow the request's own seed, and guesses change nothing.
 
 mod grammar;
+mod load;
+mod packed;
 mod pages;
 mod schedule;
 mod writer;
@@ -19,6 +21,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use grammar::{Matcher, Structure, Structures};
+pub use load::gguf_decoder;
+pub use packed::{Layer, PackedDecoder, Sizes, Weights};
 pub use schedule::{Batch, Forward, Part};
 pub use writer::{Event, Failure, Request, Summary};
 
