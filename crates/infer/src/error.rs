@@ -104,6 +104,14 @@ pub enum InferError {
         /// What came back.
         what: String,
     },
+    /// A chat template could not be used.
+    #[error("failed to {verb} the chat template: {what}")]
+    Template {
+        /// What was tried.
+        verb: &'static str,
+        /// What came back.
+        what: String,
+    },
     /// The engine could not be started.
     #[error("failed to start the engine: {what}")]
     Engine {
@@ -159,6 +167,9 @@ impl Failure for InferError {
             Self::Sketch { .. } => "Sketches can be merged when one model version made them.",
             Self::Structure { .. } => {
                 "A JSON Schema, a regular expression or a grammar says what the answer must look like; see what it says is wrong."
+            }
+            Self::Template { .. } => {
+                "The model's own template refuses these messages, or is no template that is known here; send other messages, or a prompt."
             }
             Self::Engine { .. } => "The system is short of threads or memory; close other programs.",
             Self::Sampling { .. } | Self::Tokenizer { .. } => return None,

@@ -4,6 +4,7 @@
 //! what does not fit is an error with the file's name.
 
 pub mod gguf;
+pub mod template;
 pub mod vocabulary;
 
 use kernels::quantised::Encoding;
