@@ -15,6 +15,7 @@ use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer
 
 use crate::description::END_OF_TEXT;
 use crate::error::InferError;
+use crate::formats::vocabulary::Vocabulary;
 
 /// How much text a vocabulary is learned from; what comes after is not looked at. The trainer counts
 /// pairs of tokens in 32 signed bits, and no pair can occur more often than there are bytes.
@@ -31,10 +32,27 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 pub struct TextTokenizer(Arc<Tables>);
 
 struct Tables {
-    tokenizer: Tokenizer,
+    encoder: Encoder,
     /// The bytes of every token; none for the end of a text.
     bytes: Vec<Vec<u8>>,
     end_of_text: u32,
+}
+
+/// Whose tokens these are.
+enum Encoder {
+    /// A tokenizer that this program trained.
+    Own(Box<Tokenizer>),
+    /// The vocabulary of a file that another program wrote.
+    Foreign(Vocabulary),
+}
+
+impl From<Vocabulary> for TextTokenizer {
+    /// The tokenizer of another program's file. Its control tokens stand for no text.
+    fn from(vocabulary: Vocabulary) -> Self {
+        let bytes = (0..vocabulary.size() as u32).map(|token| vocabulary.token_bytes(token).to_vec()).collect();
+        let end_of_text = vocabulary.ends.first().copied().unwrap_or(u32::MAX);
+        Self(Arc::new(Tables { encoder: Encoder::Foreign(vocabulary), bytes, end_of_text }))
+    }
 }
 
 impl std::fmt::Debug for TextTokenizer {
@@ -112,7 +130,10 @@ impl TextTokenizer {
     /// # Errors
     /// [`InferError::Io`].
     pub fn save(&self, path: &Path) -> Result<(), InferError> {
-        let text = self.0.tokenizer.to_string(false).map_err(fail("write"))?;
+        let Encoder::Own(tokenizer) = &self.0.encoder else {
+            return Err(fail("write")("it is that of another program's file, which holds it already"));
+        };
+        let text = tokenizer.to_string(false).map_err(fail("write"))?;
         base::files::write_atomically(path, text.as_bytes()).map_err(InferError::io("write", path))
     }
 
@@ -121,8 +142,25 @@ impl TextTokenizer {
     /// # Errors
     /// [`InferError::Tokenizer`] when the crate fails, which no text should make it do.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, InferError> {
-        let encoding = self.0.tokenizer.encode_fast(text, false).map_err(fail("use"))?;
-        Ok(encoding.get_ids().to_vec())
+        match &self.0.encoder {
+            Encoder::Own(tokenizer) => {
+                let encoding = tokenizer.encode_fast(text, false).map_err(fail("use"))?;
+                Ok(encoding.get_ids().to_vec())
+            }
+            Encoder::Foreign(vocabulary) => vocabulary.encode(text, false),
+        }
+    }
+
+    /// The tokens of a prompt that a chat template made: words of control tokens in it become those tokens. The text of
+    /// a user must not come here as it is.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::encode`].
+    pub fn encode_template(&self, text: &str) -> Result<Vec<u32>, InferError> {
+        match &self.0.encoder {
+            Encoder::Own(_) => self.encode(text),
+            Encoder::Foreign(vocabulary) => vocabulary.encode(text, true),
+        }
     }
 
     /// The text of tokens; bytes that are no UTF-8 become U+FFFD, and the end of a text and tokens
@@ -180,7 +218,7 @@ impl TextTokenizer {
             return Err(format!("{} bytes have no token of their own", 256 - single.len()));
         }
         tokenizer.set_encode_special_tokens(true);
-        Ok(Self(Arc::new(Tables { tokenizer, bytes, end_of_text })))
+        Ok(Self(Arc::new(Tables { encoder: Encoder::Own(Box::new(tokenizer)), bytes, end_of_text })))
     }
 }
 
@@ -277,7 +315,11 @@ mod tests {
     #[test]
     fn training_is_deterministic_and_merges_what_is_frequent() {
         let one = tokenizer();
-        assert_eq!(one.0.tokenizer.to_string(false).unwrap(), tokenizer().0.tokenizer.to_string(false).unwrap());
+        let text = |one: &TextTokenizer| match &one.0.encoder {
+            Encoder::Own(tokenizer) => tokenizer.to_string(false).unwrap(),
+            Encoder::Foreign(_) => unreachable!(),
+        };
+        assert_eq!(text(&one), text(&tokenizer()));
         assert_eq!(one.vocabulary_size(), 300);
         assert_eq!(one.encode(" the").unwrap().len(), 1);
         assert!(one.encode("明月").unwrap().len() < 6);

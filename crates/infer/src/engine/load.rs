@@ -1,19 +1,63 @@
-//! A GGUF file of Llama's kind becomes a [`PackedDecoder`].
+//! A GGUF file of Llama's kind becomes a [`PackedDecoder`], and with its vocabulary and its chat template an engine.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use kernels::quantised::{Encoding, PackedMatrix};
 
 use super::packed::{Layer, PackedDecoder, Sizes, Weights};
+use super::{Engine, EngineConfig};
 use crate::error::InferError;
 use crate::formats::TensorInfo;
 use crate::formats::gguf::{Gguf, Value};
+use crate::formats::template::ChatTemplate;
+use crate::formats::vocabulary::Vocabulary;
+use crate::tokenizer::TextTokenizer;
 
 /// No size of a model is larger; products of two still fit 64 bits.
 const SIZE_MAX: usize = 1 << 28;
 const LAYERS_MAX: usize = 1024;
 /// The longest sequence, whatever the file says: rotary angles are kept for every position.
 const CONTEXT_MAX: usize = 1 << 17;
+
+/// A file that answers.
+#[derive(Debug)]
+pub struct Opened {
+    /// The engine.
+    pub engine: Engine,
+    /// The file's own chat template, where it has one.
+    pub template: Option<ChatTemplate>,
+    /// The token that begins a text without a template, where one is wanted.
+    pub begin: Option<u32>,
+}
+
+/// Opens a file and starts its engine. The configuration's context is cut to the model's.
+///
+/// # Errors
+/// As [`gguf_decoder`]; [`InferError::Unfit`] when the vocabulary does not fit the weights, [`InferError::Template`] when
+/// the template is none.
+pub fn open_gguf(path: &Path, config: EngineConfig) -> Result<Opened, InferError> {
+    let file = Gguf::open(path)?;
+    let vocabulary = Vocabulary::of(&file)?;
+    let decoder = gguf_decoder(&file, config.pages, config.page_positions)?;
+    if vocabulary.size() != decoder.sizes().vocabulary {
+        let (words, rows) = (vocabulary.size(), decoder.sizes().vocabulary);
+        return Err(file.unfit(format!("it has {words} tokens, and weights for {rows}")));
+    }
+    let word = |key: &str| -> Result<String, InferError> {
+        let token = file.size(&format!("tokenizer.ggml.{key}"))?;
+        let Some(Value::Texts(words)) = file.pairs().get("tokenizer.ggml.tokens") else { return Ok(String::new()) };
+        Ok(token.and_then(|token| words.get(token)).cloned().unwrap_or_default())
+    };
+    let template = match file.pairs().get("tokenizer.chat_template") {
+        Some(Value::Text(source)) => Some(ChatTemplate::parse(source, &word("bos_token_id")?, &word("eos_token_id")?)?),
+        _ => None,
+    };
+    let (begin, ends) = (vocabulary.begin, vocabulary.ends.clone());
+    let config = EngineConfig { context: config.context.min(decoder.sizes().context), ..config };
+    let engine = Engine::start(Box::new(decoder), TextTokenizer::from(vocabulary), ends, config)?;
+    Ok(Opened { engine, template, begin })
+}
 
 /// Loads the decoder of a file, with a cache of so many pages.
 ///

@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use grammar::{Matcher, Structure, Structures};
-pub use load::gguf_decoder;
+pub use load::{Opened, gguf_decoder, open_gguf};
 pub use packed::{Layer, PackedDecoder, Sizes, Weights};
 pub use schedule::{Batch, Forward, Part};
 pub use writer::{Event, Failure, Request, Summary};

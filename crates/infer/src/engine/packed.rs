@@ -149,6 +149,12 @@ impl PackedDecoder {
         }
     }
 
+    /// Its sizes.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
     /// Bytes of weights that a token reads.
     #[must_use]
     pub fn bytes_per_token(&self) -> usize {
