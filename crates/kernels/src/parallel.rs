@@ -239,8 +239,10 @@ impl Job {
     fn sleep(&self, worker: usize) {
         let mut sleeping = self.sleeping.lock().unwrap_or_else(PoisonError::into_inner);
         *sleeping += 1;
-        // A job that was stored before the lock was taken is seen here; a later one finds the count.
-        while !self.has_work(worker) {
+        // A job that was stored before the lock was taken is seen here; a later one finds the count. Waking takes
+        // longer than a small job lasts: whoever wakes to find nothing looks for the next one before it sleeps
+        // again, or it would be late for each of them.
+        if !self.has_work(worker) {
             sleeping = self.wake.wait(sleeping).unwrap_or_else(PoisonError::into_inner);
         }
         *sleeping -= 1;

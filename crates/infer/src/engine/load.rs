@@ -64,6 +64,11 @@ pub fn open_gguf(path: &Path, config: EngineConfig) -> Result<Opened, InferError
 /// # Errors
 /// [`InferError::Unfit`] when the file is of another kind, or its parts do not fit each other.
 pub fn gguf_decoder(file: &Gguf, pages: usize, page_positions: usize) -> Result<PackedDecoder, InferError> {
+    if ![32, 64, 128, 256].contains(&page_positions) {
+        return Err(InferError::Engine {
+            what: format!("pages of {page_positions} positions; there are 32, 64, 128 or 256"),
+        });
+    }
     let (sizes, layers) = sizes(file)?;
     let weights = weights(file, &sizes, layers)?;
     Ok(PackedDecoder::new(sizes, weights, pages, page_positions))
@@ -93,7 +98,7 @@ fn sizes(file: &Gguf) -> Result<(Sizes, usize), InferError> {
     let kv_heads = size("attention.head_count_kv")?.unwrap_or(heads);
     let dim = size("attention.key_length")?.unwrap_or(width / heads);
     let layers = needed("block_count")?;
-    if layers > LAYERS_MAX || !heads.is_multiple_of(kv_heads) || dim == 0 || !dim.is_multiple_of(2) {
+    if layers > LAYERS_MAX || !heads.is_multiple_of(kv_heads) || dim == 0 || !dim.is_multiple_of(16) {
         let what = format!("{layers} layers, {heads} heads with {kv_heads} of keys, {dim} dimensions of a head");
         return Err(file.unfit(what));
     }

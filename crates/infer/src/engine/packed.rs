@@ -6,14 +6,14 @@
 //! | `w` | width of the residual stream |
 //! | `h`, `k` | query heads, heads of keys and values |
 //! | `d` | dimensions of a head |
-//! | `p` | positions of a page |
 //!
 //! Weights stay as the file has them, in groups of 16 rows; rows of activations are rounded to bytes. A row has the same
 //! bits whatever the other rows of the step are: products, norms and attention are computed row by row in an order of
 //! their own.
 
+use kernels::attention::paged::{PagedAttention, Pages, Sequence};
+use kernels::f16::F16;
 use kernels::norm::{Input, Kind, Moments, Norm};
-use kernels::parallel;
 use kernels::position::RotaryTable;
 use kernels::quantised::{Activations, PackedMatrix, Product, multiply, multiply_add, multiply_all, multiply_swiglu};
 
@@ -78,20 +78,14 @@ pub struct Weights {
     pub head: Option<PackedMatrix>,
 }
 
-/// The keys and values of a layer: `[page][k][p][d]` each.
-#[derive(Debug)]
-struct Cache {
-    keys: Vec<f32>,
-    values: Vec<f32>,
-}
-
 /// A decoder with its cache.
 #[derive(Debug)]
 pub struct PackedDecoder {
     sizes: Sizes,
     weights: Weights,
-    page_positions: usize,
-    caches: Vec<Cache>,
+    pages: Pages,
+    /// The pages of each layer.
+    caches: Vec<Vec<F16>>,
     rotary: RotaryTable,
     activations: Activations,
     buffers: Buffers,
@@ -116,7 +110,7 @@ impl PackedDecoder {
     /// A decoder with an empty cache of so many pages.
     ///
     /// # Panics
-    /// When a weight does not have its size.
+    /// When a weight does not have its size, or pages do not have 32, 64, 128 or 256 positions.
     #[must_use]
     pub fn new(sizes: Sizes, weights: Weights, pages: usize, page_positions: usize) -> Self {
         let Sizes { vocabulary, width, heads, kv_heads, dim, feed_forward, .. } = sizes;
@@ -136,16 +130,15 @@ impl PackedDecoder {
             assert_eq!((layer.attention_norm.len(), layer.mlp_norm.len()), (width, width), "sizes of norms");
         }
         assert_eq!(weights.norm.len(), width, "size of the norm");
-        let count = pages * page_positions * kv_heads * dim;
-        let cache = || Cache { keys: vec![0.0; count], values: vec![0.0; count] };
+        let shape = Pages { positions: page_positions, kv_heads, dim };
         Self {
-            caches: weights.layers.iter().map(|_| cache()).collect(),
+            caches: weights.layers.iter().map(|_| vec![F16::default(); pages * shape.elements()]).collect(),
             rotary: RotaryTable::new(sizes.context, dim, sizes.rope_theta),
             activations: Activations::new(),
             buffers: Buffers::default(),
             sizes,
             weights,
-            page_positions,
+            pages: shape,
         }
     }
 
@@ -167,7 +160,7 @@ impl PackedDecoder {
     }
 
     fn layer(&mut self, index: usize, batch: &Batch) {
-        let Self { sizes, weights, caches, rotary, activations, buffers, page_positions, .. } = self;
+        let Self { sizes, weights, caches, rotary, activations, buffers, pages, .. } = self;
         let Sizes { width, heads, kv_heads, dim, feed_forward, norm_epsilon, .. } = *sizes;
         let (layer, cache, rows) = (&weights.layers[index], &mut caches[index], batch.tokens.len());
         let Buffers { x_nw, normed_nw, moments_n, query, key, value, mixed, inner, positions_n, .. } = buffers;
@@ -184,20 +177,17 @@ impl PackedDecoder {
         );
         rotary.forward(&mut query[..], heads * dim, 0..heads, positions_n);
         rotary.forward(&mut key[..], kv_heads * dim, 0..kv_heads, positions_n);
-        let size = *page_positions;
-        for part in &batch.parts {
-            for row in part.rows.clone() {
-                let position = part.position + row - part.rows.start;
-                let page = part.pages[position / size] as usize;
-                for head in 0..kv_heads {
-                    let from = (row * kv_heads + head) * dim;
-                    let to = ((page * kv_heads + head) * size + position % size) * dim;
-                    cache.keys[to..to + dim].copy_from_slice(&key[from..from + dim]);
-                    cache.values[to..to + dim].copy_from_slice(&value[from..from + dim]);
-                }
+        let mut sequences = Vec::with_capacity(batch.parts.len());
+        for Part { rows, position, pages: table } in &batch.parts {
+            for (row, position) in rows.clone().zip(*position..) {
+                let place = row * kv_heads * dim..(row + 1) * kv_heads * dim;
+                pages.write(cache, table, position, &key[place.clone()], &value[place]);
             }
+            sequences.push(Sequence { table, rows: rows.clone(), position: *position });
         }
-        attend(sizes, cache, size, batch, sized(mixed, rows * heads * dim), query);
+        let scale = 1.0 / (dim as f32).sqrt();
+        let attention = PagedAttention { pages: *pages, sequences: &sequences, heads, scale, window: None };
+        attention.run(sized(mixed, rows * heads * dim), query, cache);
         activations.prepare(mixed, heads * dim, &[&layer.output]);
         multiply_add(x_nw, &layer.output, activations);
         norm(&layer.mlp_norm).forward(&mut normed_nw[..], moments_n, Input::Rows(x_nw));
@@ -244,50 +234,6 @@ impl Forward for PackedDecoder {
     fn vocabulary(&self) -> usize {
         self.sizes.vocabulary
     }
-}
-
-/// `softmax(query · keysᵀ / √d) · values` for every row and head over the row's own sequence; a running softmax from page
-/// to page, so that a row needs no more memory than a page's scores.
-fn attend(sizes: &Sizes, cache: &Cache, size: usize, batch: &Batch, mixed: &mut [f32], query: &[f32]) {
-    let Sizes { heads, kv_heads, dim, .. } = *sizes;
-    let places: Vec<(&Part, usize)> =
-        batch.parts.iter().flat_map(|part| part.rows.clone().map(move |row| (part, row))).collect();
-    let (group, scale) = (heads / kv_heads, 1.0 / (dim as f32).sqrt());
-    // A task is a row's query heads of one head of keys: they lie beside each other.
-    parallel::chunks(mixed, group * dim, |task, mixed| {
-        let ((part, row), kv_head) = (places[task / kv_heads], task % kv_heads);
-        let seen = part.position + row - part.rows.start + 1;
-        let queries = &query[(row * kv_heads + kv_head) * group * dim..][..group * dim];
-        let mut scores = vec![0.0; size];
-        let mut pairs = Vec::with_capacity(size);
-        for (mixed, query) in mixed.chunks_exact_mut(dim).zip(queries.chunks_exact(dim)) {
-            mixed.fill(0.0);
-            let (mut largest, mut total) = (f32::NEG_INFINITY, 0.0_f32);
-            for (index, page) in part.pages.iter().take(seen.div_ceil(size)).enumerate() {
-                let count = size.min(seen - index * size);
-                let begin = (*page as usize * kv_heads + kv_head) * size * dim;
-                let scores = &mut scores[..count];
-                kernels::linear(scores, &cache.keys[begin..begin + count * dim], query, None, dim);
-                let new = scores.iter().fold(largest, |largest, score| largest.max(score * scale));
-                let keep = kernels::activation::exp(largest - new);
-                if keep != 1.0 {
-                    mixed.iter_mut().for_each(|mixed| *mixed *= keep);
-                }
-                pairs.clear();
-                let mut sum = 0.0;
-                for (position, score) in (0..).zip(scores.iter()) {
-                    let weight = kernels::activation::exp(score * scale - new);
-                    sum += weight;
-                    pairs.push((position, weight));
-                }
-                total = total * keep + sum;
-                largest = new;
-                kernels::add_rows(mixed, &cache.values[begin..begin + count * dim], &pairs);
-            }
-            let factor = 1.0 / total;
-            mixed.iter_mut().for_each(|mixed| *mixed *= factor);
-        }
-    });
 }
 
 fn sized<T: Clone + Default>(buffer: &mut Vec<T>, count: usize) -> &mut [T] {

@@ -21,6 +21,7 @@ use pack::Rows;
 mod backward;
 mod forward;
 mod pack;
+pub mod paged;
 mod tile;
 
 /// Query rows of a forward task.

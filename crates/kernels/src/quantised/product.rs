@@ -20,7 +20,7 @@ use crate::rows::Parts;
 use crate::{activation, parallel};
 
 /// Bytes of weights in a task, for one row of activations.
-const TASK: usize = 64 << 10;
+const TASK: usize = 512 << 10;
 /// Rows of activations that meet a slab before the next one is taken apart.
 const ROWS: usize = 240;
 /// Elements from a row of sums to the next: two groups.
