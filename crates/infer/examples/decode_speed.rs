@@ -1,6 +1,6 @@
-//! Prefill and decode of a GGUF file, timed: `decode_speed FILE PROMPT DEPTH NEW THREADS` prints one line of JSON with the
-//! rates of a prompt of PROMPT tokens (best of three), and of NEW greedy tokens that follow DEPTH ones; `decode_speed
-//! FILE TOKENS NEW`, with TOKENS like `1,2,3`, prints the greedy tokens that follow these.
+//! Prefill and decode of a GGUF file, timed: `decode_speed FILE THREADS` prints one line of JSON with tokens a second of a
+//! prompt of 512 tokens (best of three), of 64 greedy tokens at its beginning, and of 64 behind 1,024 others;
+//! `decode_speed FILE TOKENS NEW`, with TOKENS like `1,2,3`, prints the greedy tokens that follow these.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
 use std::time::Instant;
@@ -40,37 +40,49 @@ fn main() {
         println!("{all:?}");
         return;
     }
-    let [_, prompt, depth, new, threads] = &words[..] else {
-        panic!("decode_speed FILE PROMPT DEPTH NEW THREADS, or FILE TOKENS NEW");
-    };
-    let [prompt, depth, new, threads]: [usize; 4] = [prompt, depth, new, threads].map(|word| word.parse().unwrap());
-    kernels::parallel::set_threads(threads);
-    let longest = prompt.max(depth + new);
-    let mut decoder = gguf_decoder(&file, longest.div_ceil(POSITIONS), POSITIONS).unwrap();
+    let [_, threads] = &words[..] else { panic!("decode_speed FILE THREADS, or FILE TOKENS NEW") };
+    kernels::parallel::set_threads(threads.parse().unwrap());
+    let mut decoder = gguf_decoder(&file, (DEEP + NEW).div_ceil(POSITIONS), POSITIONS).unwrap();
     let loaded = begun.elapsed().as_secs_f64();
-    let token = |place: usize| (place * 7919 % 1000) as u32;
-    let mut best = f64::INFINITY;
-    for _ in 0..3 {
-        let tokens: Vec<u32> = (0..prompt).map(token).collect();
-        let once = Instant::now();
-        for (index, piece) in tokens.chunks(256).enumerate() {
-            run(&mut decoder, piece, index * 256);
-        }
-        best = best.min(once.elapsed().as_secs_f64());
-    }
-    let tokens: Vec<u32> = (0..depth.max(1)).map(token).collect();
-    let mut next = 0;
-    for (index, piece) in tokens.chunks(256).enumerate() {
-        next = run(&mut decoder, piece, index * 256);
-    }
-    let once = Instant::now();
-    for place in 0..new {
-        next = run(&mut decoder, &[next], depth.max(1) + place);
-    }
-    let decode = new as f64 / once.elapsed().as_secs_f64();
+    let prefill = (0..3).map(|_| PREFILL as f64 / timed(|| feed(&mut decoder, PREFILL))).fold(0.0, f64::max);
+    let [short, deep] = [1, DEEP].map(|depth| {
+        feed(&mut decoder, depth);
+        let mut next = 1;
+        let taken = timed(|| (0..NEW).for_each(|place| next = run(&mut decoder, &[next], depth + place)));
+        NEW as f64 / taken
+    });
     println!(
-        "{{\"prefill\":{:.1},\"decode\":{decode:.1},\"depth\":{depth},\"load_seconds\":{loaded:.2},\"gigabytes_per_second\":{:.1}}}",
-        prompt as f64 / best,
-        decode * decoder.bytes_per_token() as f64 / 1e9
+        "{{\"prefill\":{prefill:.1},\"decode\":{short:.1},\"decode_deep\":{deep:.1},\"load_seconds\":{loaded:.2},\"bytes_per_token\":{},\"resident_mib\":{}}}",
+        decoder.bytes_per_token(),
+        resident_mib()
     );
+}
+
+/// Tokens of a prompt, and of the step that it is cut into.
+const PREFILL: usize = 512;
+const PIECE: usize = 256;
+/// Tokens before a deep decode, and tokens that are decoded.
+const DEEP: usize = 1024;
+const NEW: usize = 64;
+
+/// Computes a prompt of so many tokens.
+fn feed(decoder: &mut PackedDecoder, count: usize) {
+    let tokens: Vec<u32> = (0..count).map(|place| (place * 7919 % 1000) as u32).collect();
+    for (index, piece) in tokens.chunks(PIECE).enumerate() {
+        run(decoder, piece, index * PIECE);
+    }
+}
+
+/// Seconds of some work.
+fn timed(work: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    work();
+    begun.elapsed().as_secs_f64()
+}
+
+/// The memory that is resident now; 0 where the system does not say.
+fn resident_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) / 1024
 }

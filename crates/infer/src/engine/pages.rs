@@ -142,8 +142,8 @@ impl Pages {
 
     /// The sequence is over; what it published is kept as long as there is room.
     pub(crate) fn end(&mut self, held: Held) {
-        self.free.extend(held.pages[held.shared..].iter().rev());
-        let mut node = held.node;
+        let Held { pages, shared, mut node } = held;
+        self.free.extend(pages[shared..].iter().rev());
         while node != ROOT {
             let touched = self.tick();
             let Some(this) = self.nodes.get_mut(&node) else { break };

@@ -189,9 +189,9 @@ impl<F: Forward, W: Writer> Scheduler<F, W> {
             let known = job.tokens.len();
             let waited = known - job.computed;
             if waited == 1 {
-                done.decode_rows += rows
+                done.decode_rows += rows;
             } else {
-                done.prompt_rows += rows
+                done.prompt_rows += rows;
             }
             job.computed += rows.min(waited);
             let (mut ended, mut right) = (false, 0);

@@ -81,6 +81,7 @@ fn failed<E: std::fmt::Display>(verb: &'static str) -> impl FnOnce(E) -> InferEr
 }
 
 /// JSON as Python's `json.dumps(value, ensure_ascii=False, indent=indent)` writes it.
+#[expect(clippy::needless_pass_by_value, reason = "the interface of filters")]
 fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
     let wrong = |error: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string());

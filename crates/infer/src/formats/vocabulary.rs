@@ -393,6 +393,7 @@ mod tests {
 
     /// llama.cpp's own texts and ids, where they lie beside the project.
     #[test]
+    #[expect(clippy::print_stdout, reason = "what is skipped is told")]
     fn ids_are_those_of_llama_cpp() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/gguf-vocabs");
         if !folder.exists() {

@@ -1,7 +1,8 @@
 //! Benchmarks: `cargo xtask bench` measures the program itself ([`frame`]), `cargo xtask bench train` its training
-//! beside PyTorch's ([`train`], [`peers`]). Nothing here is a test, because a busy machine is no defect.
+//! beside PyTorch's ([`train`], [`peers`]), `cargo xtask bench infer` its inference beside llama.cpp's ([`infer`]). Nothing here is a test, because a busy machine is no defect.
 
 mod frame;
+mod infer;
 mod peers;
 mod quiet;
 mod train;
@@ -13,6 +14,7 @@ pub fn run(words: &[&str]) -> Outcome {
     match words {
         [] => frame::run(),
         ["train", words @ ..] => train::run(words),
+        ["infer", words @ ..] => infer::run(words),
         _ => Err(crate::USAGE.to_owned()),
     }
 }

@@ -19,15 +19,20 @@ impl Python {
     /// The environment that the variable `YARD_PEERS` names, or `modelyard/peers` in the user's cache; it is made,
     /// and filled, where it is missing.
     pub fn find() -> Result<Self, String> {
+        Self::find_with(&PACKAGES, PROBE)
+    }
+
+    /// The same with other packages, which `probe` finds.
+    pub fn find_with(packages: &[&str], probe: &str) -> Result<Self, String> {
         let folder = folder()?;
         let python = folder.join("bin/python");
         if !python.exists() {
             println!("==> a virtual environment for the peers, in {}", folder.display());
             steps::command(Path::new("python3"), &["-m", "venv", &folder.to_string_lossy()], &[])?;
         }
-        let ready = Command::new(&python).args(["-c", PROBE]).stderr(Stdio::null()).status();
+        let ready = Command::new(&python).args(["-c", probe]).stderr(Stdio::null()).status();
         if !ready.is_ok_and(|status| status.success()) {
-            let words = [["-m", "pip", "install", "--quiet"].as_slice(), &PACKAGES].concat();
+            let words = [["-m", "pip", "install", "--quiet"].as_slice(), packages].concat();
             steps::command(&python, &words, &[])?;
         }
         Ok(Self(python))

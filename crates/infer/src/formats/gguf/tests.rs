@@ -82,7 +82,7 @@ fn small() -> Vec<u8> {
     );
     writer.pair("flag", 7, &[1]);
     writer.tensor("norm", &[2], 0, &[1.0_f32.to_le_bytes(), 2.0_f32.to_le_bytes()].concat());
-    writer.tensor("matrix", &[3, 64], 2, &vec![7; 3 * 36]);
+    writer.tensor("matrix", &[3, 64], 2, &[7; 3 * 36]);
     writer.file()
 }
 
