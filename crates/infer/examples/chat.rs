@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example")]
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
@@ -30,13 +31,14 @@ fn main() {
     let answers: Vec<_> = words[1..]
         .iter()
         .map(|message| {
-            let prompt = template.render(&[json!({ "role": "user", "content": message })], None).unwrap();
+            let prompt = template.render(&[json!({ "role": "user", "content": message })], None, &serde_json::Map::new()).unwrap();
             let (sender, receiver) = channel();
             let request = Request {
                 prompt: engine.tokenizer().encode_template(&prompt).unwrap(),
                 sampling: Sampling { max_tokens: 128, temperature: 0.0, ..Sampling::default() },
                 structure: None,
                 ignore_end: false,
+                cancelled: Arc::default(),
                 on_event: Box::new(move |event| match sender.send(event) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),

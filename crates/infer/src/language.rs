@@ -2,11 +2,13 @@
 //! token from a cache of keys and values.
 
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use rayon::prelude::*;
 
 use crate::clean::clean_text;
 use crate::description::{LanguageDescription, TextCleaning};
+use crate::engine::{Event, Matcher, Summary};
 use crate::error::InferError;
 use crate::sampling::{Sampler, Sampling, StopFilter};
 use crate::tokenizer::{StreamDecoder, TextTokenizer};
@@ -117,66 +119,111 @@ impl Generator {
         sampling: &Sampling,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Completion, InferError> {
+        let mut completion = Completion {
+            text: String::new(),
+            finish_reason: FinishReason::Cancelled,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+        };
+        let summary = self.write(prompt, sampling, None, &mut |event| match event {
+            Event::Token { text, .. } => {
+                completion.text.push_str(&text);
+                on_text(&text)
+            }
+            _ => on_text(""),
+        })?;
+        if summary.finish_reason != FinishReason::Cancelled {
+            completion.text.push_str(&summary.text);
+            // The completion ends here, whatever the answer.
+            let _ = on_text(&summary.text);
+        }
+        completion.finish_reason = summary.finish_reason;
+        completion.prompt_tokens = summary.prompt_tokens;
+        completion.completion_tokens = summary.completion_tokens;
+        Ok(completion)
+    }
+
+    /// As [`Generator::complete`], token by token, in the words of [`crate::engine`]: `on_event` hears [`Event::Begin`]
+    /// after every piece of the prompt and [`Event::Token`], and ends the completion by `Break`. `structure` says what
+    /// the text must look like.
+    ///
+    /// # Errors
+    /// As [`Generator::complete`]; [`InferError::Structure`] when the structure allows nothing more.
+    pub fn write(
+        &self,
+        prompt: &str,
+        sampling: &Sampling,
+        structure: Option<Matcher>,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Summary, InferError> {
         sampling.check()?;
+        let begun = Instant::now();
         let prompt = self.prompt_tokens(prompt)?;
         let (context, max_tokens) = (self.description.context, sampling.max_tokens);
         if prompt.len().saturating_add(max_tokens) > context {
             return Err(InferError::TooLong { prompt: prompt.len(), max_tokens, context });
         }
-        let mut completion = Completion {
-            text: String::new(),
-            finish_reason: FinishReason::Cancelled,
-            prompt_tokens: prompt.len(),
-            completion_tokens: 0,
-        };
+        let mut summary = Summary::new(prompt.len());
         // The last token is never fed back.
         let mut cache = Cache::new(self.transformer.shape(), prompt.len() + max_tokens - 1);
         let mut state = Vec::new();
         for piece in prompt.chunks(PIECE_TOKENS) {
             state = self.transformer.forward(piece, &mut cache);
-            if on_text("").is_break() {
-                return Ok(completion);
+            if on_event(Event::Begin { cached: 0 }).is_break() {
+                return Ok(summary);
             }
         }
-        self.generate(&mut completion, &mut cache, state, (&prompt, sampling), on_text)?;
-        Ok(completion)
+        let first = Instant::now();
+        summary.prefill = first - begun;
+        let sampler = Sampler::new(sampling, &prompt);
+        self.generate(&mut summary, &mut cache, state, (sampler, sampling, structure), on_event)?;
+        summary.decode = first.elapsed();
+        Ok(summary)
     }
 
     fn generate(
         &self,
-        completion: &mut Completion,
+        summary: &mut Summary,
         cache: &mut Cache,
         mut state_tw: Vec<f32>,
-        (prompt, sampling): (&[u32], &Sampling),
-        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+        (mut sampler, sampling, mut structure): (Sampler, &Sampling, Option<Matcher>),
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<(), InferError> {
-        let mut sampler = Sampler::new(sampling, prompt);
         let mut decoder = StreamDecoder::new(&self.tokenizer);
         let mut filter = StopFilter::new(&sampling.stop);
+        let nothing = || InferError::Structure { verb: "go on with", what: "it allows nothing more".to_owned() };
         loop {
             let last = state_tw.len() - self.description.shape.width;
             let mut logits = self.transformer.head(&state_tw[last..]);
             if logits.iter().any(|logit| !logit.is_finite()) {
                 return Err(InferError::NotFinite { output: "the next token".to_owned() });
             }
-            let token = sampler.choose(&mut logits, None).token;
+            let choice = match &mut structure {
+                Some(structure) => {
+                    let mask = structure.allowed().ok_or_else(nothing)?;
+                    sampler.choose(&mut logits, Some(&|token| mask.allows(token)))
+                }
+                None => sampler.choose(&mut logits, None),
+            };
+            let token = choice.token;
             if token == self.tokenizer.end_of_text() {
-                completion.finish_reason = FinishReason::Stop;
+                summary.finish_reason = FinishReason::Stop;
                 break;
             }
-            completion.completion_tokens += 1;
-            let (certain, stopped) = filter.push(&decoder.push(token));
-            completion.text.push_str(&certain);
-            if on_text(&certain).is_break() {
-                completion.finish_reason = FinishReason::Cancelled;
+            if structure.as_mut().is_some_and(|structure| !structure.took(token)) {
+                return Err(nothing());
+            }
+            summary.completion_tokens += 1;
+            let (text, stopped) = filter.push(&decoder.push(token));
+            if on_event(Event::Token { text, choice }).is_break() {
                 return Ok(());
             }
             if stopped {
-                completion.finish_reason = FinishReason::Stop;
+                summary.finish_reason = FinishReason::Stop;
                 return Ok(());
             }
-            if completion.completion_tokens == sampling.max_tokens {
-                completion.finish_reason = FinishReason::Length;
+            if summary.completion_tokens == sampling.max_tokens {
+                summary.finish_reason = FinishReason::Length;
                 break;
             }
             state_tw = self.transformer.forward(&[token], cache);
@@ -184,13 +231,11 @@ impl Generator {
         // What a character or a stop text was waiting for will not come.
         let (mut rest, stopped) = filter.push(&decoder.finish());
         if stopped {
-            completion.finish_reason = FinishReason::Stop;
+            summary.finish_reason = FinishReason::Stop;
         } else {
             rest.push_str(&filter.finish());
         }
-        completion.text.push_str(&rest);
-        // The completion ends here, whatever the answer.
-        let _ = on_text(&rest);
+        summary.text = rest;
         Ok(())
     }
 

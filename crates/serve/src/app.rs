@@ -19,19 +19,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::ServerConfig;
 use crate::metrics::{Metrics, UnderWay};
-use crate::model::Loaded;
+use crate::models::{Entry, Found, Models};
+use crate::openai::responses::Kept;
 use crate::refusal::{Refusal, Shape};
-use crate::slot::Slot;
-use crate::source::Source;
-use crate::traffic::Recorder;
 
 /// What all handlers share.
 pub(crate) struct App {
     pub(crate) config: ServerConfig,
-    pub(crate) source: Arc<dyn Source>,
-    pub(crate) slot: Slot,
+    pub(crate) models: Models,
     pub(crate) metrics: Metrics,
-    pub(crate) recorder: Recorder,
+    /// Answers of `/v1/responses`.
+    pub(crate) responses: Kept,
     pub(crate) draining: AtomicBool,
     /// Seconds since 1970.
     pub(crate) started_s: i64,
@@ -60,14 +58,11 @@ impl Drop for CancelOnDrop {
 }
 
 impl App {
-    pub(crate) fn new(config: ServerConfig, source: Arc<dyn Source>, first: Loaded) -> Self {
-        let recorder = Recorder::new();
-        recorder.add(&first.traffic);
+    pub(crate) fn new(config: ServerConfig, models: Models) -> Self {
         Self {
-            source,
-            slot: Slot::new(first),
+            models,
             metrics: Metrics::default(),
-            recorder,
+            responses: Kept::default(),
             draining: AtomicBool::new(false),
             started_s: store::now_ms() / 1000,
             key: config.key.as_ref().map(|key| Digest::of(key.as_bytes())),
@@ -83,6 +78,36 @@ impl App {
             let message = format!("{} requests are under way; try again in a second", self.config.limits.requests_max);
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message)
         })
+    }
+
+    /// The version that a name (`name` or `name@3`) means, loaded if it has to be; none means the first model's.
+    pub(crate) async fn find(self: &Arc<Self>, name: Option<&str>) -> Result<Found, Refusal> {
+        let (entry, pinned) = self.models.entry(name)?;
+        self.load(entry, pinned).await
+    }
+
+    /// The version of an entry, loaded if it has to be.
+    pub(crate) async fn load(self: &Arc<Self>, entry: &Arc<Entry>, pinned: bool) -> Result<Found, Refusal> {
+        let slot = match entry.slot() {
+            Some(_) => self.models.load(entry, &self.metrics)?,
+            None => {
+                let (app, entry) = (self.clone(), entry.clone());
+                let loading = tokio::task::spawn_blocking(move || app.guarded(|| app.models.load(&entry, &app.metrics)));
+                loading.await.unwrap_or_else(|_| Err(Refusal::internal("the model could not be loaded")))?
+            }
+        };
+        let loaded = slot.current();
+        Ok(Found { slot, loaded, pinned })
+    }
+
+    /// Makes a prompt on a thread that may take its time.
+    pub(crate) async fn read_prompt<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let app = self.clone();
+        let reading = tokio::task::spawn_blocking(move || app.guarded(read));
+        reading.await.unwrap_or_else(|_| Err(Refusal::internal("the prompt could not be made")))
     }
 
     /// Waits for one of the few places where heavy work runs.
@@ -235,7 +260,12 @@ fn route(uri: &Uri) -> &'static str {
         ["health", "ready"] => "/health/ready",
         ["metrics"] => "/metrics",
         ["traffic"] => "/traffic",
+        ["openapi.json"] => "/openapi.json",
+        ["v1", "chat", "completions"] => "/v1/chat/completions",
         ["v1", "completions"] => "/v1/completions",
+        ["v1", "embeddings"] => "/v1/embeddings",
+        ["v1", "responses"] => "/v1/responses",
+        ["v1", "responses", _] => "/v1/responses/{response}",
         ["v1", "models"] => "/v1/models",
         ["v1", "models", _] => "/v1/models/{model}",
         ["v2"] => "/v2",

@@ -4,8 +4,20 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::project::ServeConfig;
+use infer::engine::EngineConfig;
 
 use crate::error::ServeError;
+
+/// Sizes of the engine of a language model.
+pub(crate) const ENGINE: EngineConfig = EngineConfig {
+    step_rows_max: 256,
+    sequences_max: 64,
+    waiting_max: 256,
+    page_positions: 32,
+    pages: 1024,
+    guesses_max: 3,
+    context: 32_768,
+};
 
 /// A server's settings, checked by [`ServerConfig::plan`].
 #[derive(Clone)]
@@ -18,6 +30,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// How many predictions or completions are computed at once.
     pub threads: usize,
+    /// The bytes that the weights and caches of all loaded models may take together; 0 for no limit.
+    pub memory_bytes_max: u64,
 }
 
 /// A limit on everything from outside.
@@ -86,7 +100,9 @@ impl ServerConfig {
             rows_max: serve.rows_max as usize,
             ..Limits::default()
         };
-        let config = Self { address, key, limits, threads: base::progress::default_threads() };
+        let config = Self { address, key, limits, threads: base::progress::default_threads(),
+            memory_bytes_max: serve.memory_bytes_max,
+        };
         config.check()?;
         Ok(config)
     }
@@ -119,6 +135,7 @@ impl std::fmt::Debug for ServerConfig {
             .field("key", &self.key.as_ref().map(|_| "(hidden)"))
             .field("limits", &self.limits)
             .field("threads", &self.threads)
+            .field("memory_bytes_max", &self.memory_bytes_max)
             .finish()
     }
 }

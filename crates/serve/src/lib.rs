@@ -1,7 +1,7 @@
-//! The wire protocols: Open Inference Protocol v2 for models of columns, OpenAI's completions for
+//! The wire protocols: Open Inference Protocol v2 for models of columns, OpenAI's for
 //! language models, health and metrics for both; and the check that what is served is what was trained.
 //!
-//! Start with [`server::run`]; a request goes from `routes` (or `completions`) through `oip` to
+//! Start with [`server::run`]; a request goes from `routes` (or `openai`) through `oip` to
 //! [`infer`], on the version that `slot` holds. [`verify_predict`] asks a running server from outside.
 //!
 //! **Invariant:** this crate knows no training. **Invariant:** nothing from outside is unlimited: size,
@@ -10,13 +10,13 @@
 mod app;
 mod cells;
 mod client;
-mod completion_request;
-mod completions;
 mod config;
 mod error;
 mod metrics;
 mod model;
+mod models;
 mod oip;
+mod openai;
 mod patient;
 mod refusal;
 mod routes;

@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) completion_tokens: AtomicU64,
     pub(crate) switches: AtomicU64,
+    pub(crate) loads: AtomicU64,
     pub(crate) load_failures: AtomicU64,
     pub(crate) sketch_failures: AtomicU64,
     pub(crate) panics: AtomicU64,
@@ -75,7 +76,7 @@ impl Metrics {
     }
 
     /// Everything, as Prometheus reads it.
-    pub(crate) fn render(&self, name: &str, version: u32) -> String {
+    pub(crate) fn render(&self, models: &[(String, u32)]) -> String {
         let mut text = String::with_capacity(4096);
         self.render_routes(&mut text);
         family(
@@ -96,10 +97,13 @@ impl Metrics {
         for (kind, count) in [("prompt", &self.prompt_tokens), ("completion", &self.completion_tokens)] {
             line(&mut text, "modelyard_tokens_total", &[("kind", kind)], count.load(Relaxed) as f64);
         }
-        family(&mut text, "modelyard_model_version", "gauge", "The version that answers now.");
-        line(&mut text, "modelyard_model_version", &[("model", name)], f64::from(version));
+        family(&mut text, "modelyard_model_version", "gauge", "The version that answers now, of every model that is loaded.");
+        for (name, version) in models {
+            line(&mut text, "modelyard_model_version", &[("model", name)], f64::from(*version));
+        }
         for (name, help, value) in [
             ("modelyard_model_switches_total", "Switches to another version.", &self.switches),
+            ("modelyard_model_loads_total", "Models loaded because they were asked for.", &self.loads),
             (
                 "modelyard_model_load_failures_total",
                 "Versions that could not be loaded or failed at first.",
@@ -247,7 +251,7 @@ mod tests {
         metrics.answered("/v2/models/{model}/infer", 400, Duration::from_millis(1));
         metrics.rows("strange \"name\\\n", 3, 64);
         let _under_way = UnderWay::count(&metrics.in_flight);
-        let samples = read(&metrics.render("bank", 7));
+        let samples = read(&metrics.render(&[("bank".to_owned(), 7)]));
         let get = |key: &str| samples[key];
         assert_eq!(get("modelyard_requests_total{route=\"/v2/models/{model}/infer\",status=\"200\"}"), 2.0);
         assert_eq!(get("modelyard_request_seconds_bucket{route=\"/v2/models/{model}/infer\",le=\"0.0005\"}"), 0.0);

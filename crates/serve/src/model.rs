@@ -3,13 +3,18 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufReader;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use base::Value;
 use infer::InferError;
-use infer::description::BASELINE_FILE;
-use infer::model::{Engine, Model};
+use infer::description::{BASELINE_FILE, MODEL_FILE};
+use infer::engine::{Engine, EngineConfig, Opened, Structures, open_gguf};
+use infer::formats::template::ChatTemplate;
+use infer::language::Generator;
+use infer::model::Model;
+use infer::predict::Predictor;
 use infer::sampling::Sampling;
 use infer::sketch::Sketch;
 
@@ -24,32 +29,75 @@ pub(crate) struct Loaded {
     pub(crate) name: String,
     pub(crate) version: u32,
     pub(crate) wanted: Wanted,
-    pub(crate) model: Model,
-    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) kind: Kind,
+    /// What a version of ours has its traffic compared with; files of others bring nothing to compare.
+    pub(crate) traffic: Option<Arc<Traffic>>,
+    /// The bytes that its weights and its caches may take.
+    pub(crate) bytes: u64,
     /// Whether it has answered a real request.
     pub(crate) proven: AtomicBool,
+    structures: OnceLock<Result<Structures, InferError>>,
+}
+
+/// What answers.
+pub(crate) enum Kind {
+    /// A model of ours, in its folder.
+    Model(Model),
+    /// A language model of others, behind the engine.
+    Text(Box<TextModel>),
+}
+
+/// A language model behind the engine.
+pub(crate) struct TextModel {
+    pub(crate) engine: Engine,
+    pub(crate) template: Option<ChatTemplate>,
+    /// The token that begins a text without a template.
+    pub(crate) begin: Option<u32>,
 }
 
 impl Loaded {
     /// Loads a wanted version and has it answer one request. Blocks.
-    pub(crate) fn load(source: &dyn Source, wanted: &Wanted) -> Result<Self, ServeError> {
-        let folder = source.folder(wanted)?;
-        let model = Model::load(&folder)?;
+    pub(crate) fn load(source: &dyn Source, wanted: &Wanted, engine: EngineConfig) -> Result<Self, ServeError> {
+        let path = source.folder(wanted)?;
+        let loaded = if path.is_dir() && path.join(MODEL_FILE).exists() {
+            Self::ours(&path, wanted)?
+        } else {
+            Self::others(&path, wanted, engine)?
+        };
+        loaded.warm_up()?;
+        Ok(loaded)
+    }
+
+    fn ours(folder: &Path, wanted: &Wanted) -> Result<Self, ServeError> {
+        let model = Model::load(folder)?;
         let name = wanted.name.clone().unwrap_or_else(|| model.description().name.clone());
         let path = folder.join(BASELINE_FILE);
         let file = File::open(&path).map_err(InferError::io("open", &path))?;
         let baseline: Sketch = serde_json::from_reader(BufReader::new(file)).map_err(InferError::damaged(&path))?;
-        let traffic = Arc::new(Traffic::new(name.clone(), wanted.version, baseline));
-        let loaded = Self {
+        let traffic = Some(Arc::new(Traffic::new(name.clone(), wanted.version, baseline)));
+        let bytes = model.bytes();
+        Ok(Self::new(name, wanted, Kind::Model(model), traffic, bytes))
+    }
+
+    fn others(path: &Path, wanted: &Wanted, config: EngineConfig) -> Result<Self, ServeError> {
+        let name = wanted.name.clone().unwrap_or_else(|| crate::source::file_name(path));
+        let Opened { engine, template, begin, .. } = open_gguf(path, config)?;
+        let bytes = crate::source::bytes_of(path);
+        let kind = Kind::Text(Box::new(TextModel { engine, template, begin }));
+        Ok(Self::new(name, wanted, kind, None, bytes))
+    }
+
+    fn new(name: String, wanted: &Wanted, kind: Kind, traffic: Option<Arc<Traffic>>, bytes: u64) -> Self {
+        Self {
             name,
             version: wanted.version,
             wanted: wanted.clone(),
-            model,
+            kind,
             traffic,
+            bytes,
             proven: AtomicBool::new(false),
-        };
-        loaded.warm_up()?;
-        Ok(loaded)
+            structures: OnceLock::new(),
+        }
     }
 
     /// `name@3`.
@@ -57,26 +105,103 @@ impl Loaded {
         format!("{}@{}", self.name, self.version)
     }
 
+    /// What answers rows.
+    pub(crate) fn predictor(&self) -> Option<&Predictor> {
+        match &self.kind {
+            Kind::Model(model) => match model.engine() {
+                infer::model::Engine::Predict(predictor) => Some(predictor),
+                infer::model::Engine::Language(_) => None,
+            },
+            Kind::Text(_) => None,
+        }
+    }
+
+    /// What completes prompts one at a time.
+    pub(crate) fn generator(&self) -> Option<&Generator> {
+        match &self.kind {
+            Kind::Model(model) => match model.engine() {
+                infer::model::Engine::Language(generator) => Some(generator),
+                infer::model::Engine::Predict(_) => None,
+            },
+            Kind::Text(_) => None,
+        }
+    }
+
+    /// What completes prompts behind the engine.
+    pub(crate) fn text_model(&self) -> Option<&TextModel> {
+        match &self.kind {
+            Kind::Text(model) => Some(model),
+            Kind::Model(_) => None,
+        }
+    }
+
+    /// Whether it answers prompts.
+    pub(crate) fn is_language(&self) -> bool {
+        self.generator().is_some() || self.text_model().is_some()
+    }
+
+    /// The structures of its tokens, made when they are first asked for. Blocks.
+    pub(crate) fn structures(&self) -> Result<&Structures, InferError> {
+        let make = || match (&self.kind, self.generator()) {
+            (Kind::Text(model), _) => {
+                let engine = &model.engine;
+                let end = engine.ends().first().copied().unwrap_or_default();
+                Structures::new(engine.tokenizer(), end)
+            }
+            (_, Some(generator)) => Structures::new(generator.tokenizer(), generator.tokenizer().end_of_text()),
+            _ => Err(InferError::Structure { verb: "use", what: "this model writes no text".to_owned() }),
+        };
+        self.structures.get_or_init(make).as_ref().map_err(|error| InferError::Structure {
+            verb: "use",
+            what: error.to_string(),
+        })
+    }
+
     /// One answer before the first real one: weights are read in, and a model that cannot answer is
     /// found out here.
     fn warm_up(&self) -> Result<(), ServeError> {
         let fail = |message: String| ServeError::Model { version: self.full_name(), message };
-        match self.model.engine() {
-            Engine::Predict(predictor) => {
-                let description = predictor.description();
-                let names: Vec<String> = description.columns.outputs.iter().flat_map(output_names).collect();
-                if let Some(name) = twice(&names) {
-                    return Err(fail(format!("two of its outputs would be called {name:?}")));
-                }
-                let row = vec![Value::Missing; description.columns.inputs.len()];
-                predictor.predict(&row)?;
+        let one = Sampling { max_tokens: 1, temperature: 0.0, ..Sampling::default() };
+        if let Some(predictor) = self.predictor() {
+            let description = predictor.description();
+            let names: Vec<String> = description.columns.outputs.iter().flat_map(output_names).collect();
+            if let Some(name) = twice(&names) {
+                return Err(fail(format!("two of its outputs would be called {name:?}")));
             }
-            Engine::Language(generator) => {
-                let sampling = Sampling { max_tokens: 1, temperature: 0.0, ..Sampling::default() };
-                generator.complete("", &sampling, &mut |_| std::ops::ControlFlow::Continue(()))?;
-            }
+            let row = vec![Value::Missing; description.columns.inputs.len()];
+            predictor.predict(&row)?;
+        }
+        if let Some(generator) = self.generator() {
+            generator.complete("", &one, &mut |_| std::ops::ControlFlow::Continue(()))?;
+        }
+        if let Some(model) = self.text_model() {
+            model.warm_up(one).map_err(fail)?;
         }
         Ok(())
+    }
+}
+
+impl TextModel {
+    fn warm_up(&self, sampling: Sampling) -> Result<(), String> {
+        use infer::engine::{Event, Request};
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let request = Request {
+            prompt: vec![self.begin.or_else(|| self.engine.ends().first().copied()).unwrap_or_default()],
+            sampling,
+            structure: None,
+            ignore_end: false,
+            cancelled: Arc::default(),
+            on_event: Box::new(move |event| match sender.send(event) {
+                Ok(()) => std::ops::ControlFlow::Continue(()),
+                Err(_) => std::ops::ControlFlow::Break(()),
+            }),
+        };
+        self.engine.submit(request).map_err(|refused| format!("{refused:?}"))?;
+        match receiver.into_iter().last() {
+            Some(Event::End(_)) => Ok(()),
+            Some(Event::Failed(failure)) => Err(format!("its first token could not be computed: {failure:?}")),
+            _ => Err("it ended before its first token".to_owned()),
+        }
     }
 }
 

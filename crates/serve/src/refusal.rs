@@ -14,6 +14,8 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
     /// The request's field that is wrong, where it is one.
     pub(crate) param: Option<&'static str>,
+    /// OpenAI's word for it, where clients look for one.
+    pub(crate) code: Option<&'static str>,
 }
 
 /// The shape of an error's body.
@@ -27,7 +29,7 @@ pub(crate) enum Shape {
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None }
+        Self { status, message: message.into(), param: None, code: None }
     }
 
     pub(crate) fn bad(message: impl Into<String>) -> Self {
@@ -35,11 +37,16 @@ impl Refusal {
     }
 
     pub(crate) fn bad_param(param: &'static str, message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, message: message.into(), param: Some(param) }
+        Self { status: StatusCode::BAD_REQUEST, message: message.into(), param: Some(param), code: None }
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// The same with OpenAI's word for it.
+    pub(crate) fn code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
     }
 
     /// The program's fault; the particulars stay in the server.
@@ -61,7 +68,7 @@ impl Refusal {
                     400..500 => "invalid_request_error",
                     _ => "server_error",
                 };
-                json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": null } })
+                json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": self.code } })
             }
         }
     }

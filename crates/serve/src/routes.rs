@@ -1,4 +1,4 @@
-//! The routes that are not completions: health, metrics, the Open Inference Protocol, and what stands
+//! The routes that are not OpenAI's: health, metrics, the Open Inference Protocol, and what stands
 //! where no route is.
 
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use base::Value;
-use infer::model::Engine;
 use infer::predict::{Prediction, Predictor};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::app::{App, Cancel, guard, shape};
-use crate::completions;
+use crate::openai;
 use crate::model::Loaded;
+use crate::models::{Entry, Found};
 use crate::oip;
 use crate::refusal::{Refusal, Shape, json_response};
 
@@ -34,9 +34,14 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/traffic", get(traffic))
-        .route("/v1/models", get(completions::models))
-        .route("/v1/models/{model}", get(completions::model))
-        .route("/v1/completions", post(completions::complete))
+        .route("/openapi.json", get(openai::description::serve))
+        .route("/v1/models", get(openai::models))
+        .route("/v1/models/{model}", get(openai::model))
+        .route("/v1/chat/completions", post(openai::chat::complete))
+        .route("/v1/completions", post(openai::completions::complete))
+        .route("/v1/embeddings", post(openai::embeddings::create))
+        .route("/v1/responses", post(openai::responses::create))
+        .route("/v1/responses/{response}", get(openai::responses::get).delete(openai::responses::delete))
         .route("/v2", get(server))
         .route("/v2/health/live", get(live))
         .route("/v2/health/ready", get(ready))
@@ -72,31 +77,39 @@ async fn live() -> Response {
 /// Ready means that a model answers. Trouble with the next version is told here, and is no reason to
 /// send no requests: the version before still answers.
 async fn ready(State(app): Shared) -> Response {
-    let current = app.slot.current();
     let draining = app.draining.load(Ordering::Relaxed);
-    let body = json!({
-        "ready": !draining,
-        "model": current.name,
-        "version": current.version.to_string(),
-        "previous": app.slot.previous().map(|previous| previous.version.to_string()),
-        "trouble": app.slot.trouble(),
-    });
+    let one = |entry: &Entry| {
+        let slot = entry.slot();
+        json!({
+            "model": entry.name,
+            "version": entry.version().to_string(),
+            "loaded": slot.is_some(),
+            "previous": slot.as_ref().and_then(|slot| slot.previous()).map(|previous| previous.version.to_string()),
+            "trouble": slot.and_then(|slot| slot.trouble()),
+        })
+    };
+    let mut body = one(app.models.first());
+    body["ready"] = Json::from(!draining);
+    if app.models.entries().len() > 1 {
+        body["models"] = app.models.entries().iter().map(|entry| one(entry)).collect();
+    }
     let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     json_response(status, body.to_string().into_bytes())
 }
 
 async fn metrics(State(app): Shared) -> Response {
-    let current = app.slot.current();
-    let mut response = app.metrics.render(&current.name, current.version).into_response();
+    let loaded: Vec<_> = app.models.loaded().iter().map(|loaded| (loaded.name.clone(), loaded.version)).collect();
+    let mut response = app.metrics.render(&loaded).into_response();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 
-/// The sketch of the current version's traffic that is in no store (yet).
+/// The sketch of the first model's traffic that is in no store (yet).
 async fn traffic(State(app): Shared) -> Response {
-    let current = app.slot.current();
-    let pending = current.traffic.pending().map(|sketch| {
+    let entry = app.models.first();
+    let current = entry.slot().map(|slot| slot.current());
+    let pending = current.and_then(|current| current.traffic.as_ref()?.pending()).map(|sketch| {
         json!({
             "started_ms": sketch.started_ms,
             "ended_ms": sketch.ended_ms,
@@ -104,7 +117,7 @@ async fn traffic(State(app): Shared) -> Response {
             "body": sketch.body,
         })
     });
-    ok(&json!({ "model": current.name, "version": current.version.to_string(), "pending": pending }))
+    ok(&json!({ "model": entry.name, "version": entry.version().to_string(), "pending": pending }))
 }
 
 async fn server() -> Response {
@@ -120,39 +133,38 @@ struct Named {
 
 type NamedPath = Result<Path<Named>, PathRejection>;
 
-/// The version that answers now, if it is the one that the path names.
-fn named(app: &App, path: NamedPath) -> Result<(Arc<Loaded>, bool), Refusal> {
+/// The version that the path names.
+async fn named(app: &Arc<App>, path: NamedPath) -> Result<Found, Refusal> {
     let Path(named) = path.map_err(|error| Refusal::bad(error.body_text()))?;
-    let current = app.slot.current();
-    if named.model != current.name {
-        return Err(Refusal::not_found(format!("there is no model {:?}; {:?} is served", named.model, current.name)));
-    }
-    match &named.version {
-        Some(version) if *version != current.version.to_string() => {
-            let (name, number) = (&current.name, current.version);
+    let (entry, _) = app.models.entry(Some(&named.model))?;
+    let Some(version) = &named.version else { return app.load(entry, false).await };
+    let known = version.parse().ok().and_then(|number| app.models.version(&entry.name, number));
+    match known {
+        Some(entry) => app.load(entry, true).await,
+        None => {
+            let (name, number) = (&entry.name, entry.version());
             Err(Refusal::not_found(format!("version {version:?} of {name:?} is not served; version {number} is")))
         }
-        version => Ok((current, version.is_some())),
     }
 }
 
 async fn metadata(State(app): Shared, path: NamedPath) -> Response {
-    let (current, _) = match named(&app, path) {
-        Ok(named) => named,
+    let current = match named(&app, path).await {
+        Ok(found) => found.loaded,
         Err(refusal) => return refusal.response(Shape::Inference),
     };
-    ok(&match current.model.engine() {
-        Engine::Predict(predictor) => oip::model_metadata(predictor.description(), &current.name, current.version),
-        // A language model answers at /v1/completions; it has no tensors here.
-        Engine::Language(_) => json!({
+    ok(&match current.predictor() {
+        Some(predictor) => oip::model_metadata(predictor.description(), &current.name, current.version),
+        // A language model answers at /v1; it has no tensors here.
+        None => json!({
             "name": current.name, "versions": [current.version.to_string()], "platform": "modelyard", "inputs": [], "outputs": [],
         }),
     })
 }
 
 async fn model_ready(State(app): Shared, path: NamedPath) -> Response {
-    match named(&app, path) {
-        Ok((current, _)) => ok(&json!({ "name": current.name, "ready": true })),
+    match named(&app, path).await {
+        Ok(found) => ok(&json!({ "name": found.loaded.name, "ready": true })),
         Err(refusal) => refusal.response(Shape::Inference),
     }
 }
@@ -165,12 +177,12 @@ async fn infer(State(app): Shared, path: NamedPath, request: Request) -> Respons
 }
 
 async fn infer_rows(app: &Arc<App>, path: NamedPath, request: Request) -> Result<Vec<u8>, Refusal> {
-    let (current, pinned) = named(app, path)?;
+    let found = named(app, path).await?;
     let _permit = app.admit()?;
     let body = app.read_body(request).await?;
     let limit = app.config.limits.predict_time_max;
     app.work(limit, move |app, cancel| {
-        with_fallback(app, &current, pinned, |loaded| answer(app, loaded, &body, cancel))
+        with_fallback(app, &found, |loaded| answer(app, loaded, &body, cancel))
     })
     .await
 }
@@ -179,18 +191,18 @@ async fn infer_rows(app: &Arc<App>, path: NamedPath, request: Request) -> Result
 /// the version before answers, unless the client named the version.
 pub(crate) fn with_fallback<T>(
     app: &App,
-    loaded: &Arc<Loaded>,
-    pinned: bool,
+    found: &Found,
     mut answer: impl FnMut(&Arc<Loaded>) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
+    let Found { slot, loaded, pinned } = found;
     match app.guarded(|| answer(loaded)) {
-        Err(refusal) if refusal.is_internal() => match app.slot.reject(loaded, &refusal.message, &app.metrics) {
-            Some(previous) if !pinned => answer(&previous),
+        Err(refusal) if refusal.is_internal() => match slot.reject(loaded, &refusal.message, &app.metrics) {
+            Some(previous) if !*pinned => answer(&previous),
             _ => Err(refusal),
         },
         result => {
             if result.is_ok() {
-                app.slot.answered(loaded);
+                slot.answered(loaded);
             }
             result
         }
@@ -198,13 +210,15 @@ pub(crate) fn with_fallback<T>(
 }
 
 fn answer(app: &App, loaded: &Arc<Loaded>, body: &[u8], cancel: &Cancel) -> Result<Vec<u8>, Refusal> {
-    let Engine::Predict(predictor) = loaded.model.engine() else {
+    let Some(predictor) = loaded.predictor() else {
         return Err(Refusal::bad(format!("{} is a language model; ask it at /v1/completions", loaded.name)));
     };
     let asked = oip::read(predictor.description(), body, app.config.limits.rows_max)?;
     let predictions = predict(predictor, &asked.rows, cancel)?;
     let body = oip::write(predictor.description(), (&loaded.name, loaded.version), &asked, &predictions)?;
-    loaded.traffic.observe(&asked.rows, &predictions);
+    if let Some(traffic) = &loaded.traffic {
+        traffic.observe(&asked.rows, &predictions);
+    }
     app.metrics.rows(&loaded.name, loaded.version, asked.rows.len() as u64);
     Ok(body)
 }

@@ -17,10 +17,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::config::{Limits, ServerConfig};
+use crate::config::{ENGINE, Limits, ServerConfig};
 use crate::error::ServeError;
 use crate::metrics::UnderWay;
-use crate::model::Loaded;
+use crate::models::Models;
 use crate::patient::Patient;
 use crate::routes::router;
 use crate::source::Source;
@@ -48,6 +48,8 @@ pub struct Ready {
     pub version: u32,
     /// Whether it answers prompts (`/v1/completions`) rather than rows (`/v2`).
     pub language: bool,
+    /// Whether it answers chats (`/v1/chat/completions`).
+    pub chat: bool,
 }
 
 /// How a server ended.
@@ -58,33 +60,33 @@ pub struct Summary {
 }
 
 impl Server {
-    /// Listens, and loads the source's model. Nothing is answered before [`Server::run`].
+    /// Listens, and loads the first source's model; the others are loaded when they are asked for. Nothing is answered before [`Server::run`].
     ///
     /// # Errors
     /// [`ServeError::KeyNeeded`] off loopback without a key; [`ServeError::Bind`] when the address is
     /// taken or not ours; whatever loading the model gives.
-    pub async fn bind(config: ServerConfig, source: Arc<dyn Source>) -> Result<Self, ServeError> {
+    pub async fn bind(config: ServerConfig, sources: Vec<Arc<dyn Source>>) -> Result<Self, ServeError> {
         config.check()?;
         let bind = |error| ServeError::Bind { address: config.address, error };
         let listener = TcpListener::bind(config.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let load = tokio::task::spawn_blocking(move || {
-            let first = source.wanted().and_then(|wanted| Loaded::load(&*source, &wanted))?;
-            Ok::<_, ServeError>((source, first))
-        });
-        let (source, first) = load.await.map_err(|error| ServeError::Threads(std::io::Error::other(error)))??;
-        Ok(Self { listener, address, app: Arc::new(App::new(config, source, first)) })
+        let memory_bytes_max = config.memory_bytes_max;
+        let load = tokio::task::spawn_blocking(move || Models::open(sources, ENGINE, memory_bytes_max));
+        let models = load.await.map_err(|error| ServeError::Threads(std::io::Error::other(error)))??;
+        Ok(Self { listener, address, app: Arc::new(App::new(config, models)) })
     }
 
     /// What it tells of itself.
     #[must_use]
     pub fn ready(&self) -> Ready {
-        let current = self.app.slot.current();
+        let first = self.app.models.first();
+        let current = first.slot().map(|slot| slot.current());
         Ready {
             address: self.address,
-            name: current.name.clone(),
-            version: current.version,
-            language: matches!(current.model.engine(), infer::model::Engine::Language(_)),
+            name: first.name.clone(),
+            version: first.version(),
+            language: current.as_ref().is_some_and(|current| current.is_language()),
+            chat: current.and_then(|current| current.text_model().map(|model| model.template.is_some())) == Some(true),
         }
     }
 
@@ -108,7 +110,7 @@ impl Server {
         };
         connections.shutdown().await;
         let _ = tending.await;
-        let last = tokio::task::spawn_blocking(move || app.recorder.flush(&*app.source, &app.metrics, true));
+        let last = tokio::task::spawn_blocking(move || app.models.flush(&app.metrics));
         last.await.map_err(|error| ServeError::Threads(std::io::Error::other(error)))??;
         Ok(Summary { cut })
     }
@@ -181,17 +183,10 @@ async fn serve_connection(stream: TcpStream, router: Router, limits: &Limits, mu
 
 /// Follows the source and stores sketches, on a thread that may block.
 async fn tend(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
-    let every = app.source.poll().unwrap_or(TEND);
+    let every = app.models.entries().iter().filter_map(|entry| entry.source.poll()).min().unwrap_or(TEND);
     while tokio::time::timeout(every, stopped.wait_for(|stopped| *stopped)).await.is_err() {
         let app = app.clone();
-        let follow = app.source.poll().is_some();
-        let tended = tokio::task::spawn_blocking(move || {
-            if follow {
-                app.slot.follow(&*app.source, &app.recorder, &app.metrics);
-            }
-            // What cannot be stored is counted, kept, and tried again.
-            let _ = app.recorder.flush(&*app.source, &app.metrics, false);
-        });
+        let tended = tokio::task::spawn_blocking(move || app.models.tend(&app.metrics));
         let _ = tended.await;
     }
 }
@@ -204,7 +199,7 @@ async fn tend(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
 pub fn run(
     context: &Context,
     config: ServerConfig,
-    source: Arc<dyn Source>,
+    sources: Vec<Arc<dyn Source>>,
     announce: impl FnOnce(&Ready),
 ) -> Result<Summary, ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -213,9 +208,9 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(ServeError::Threads)?;
-    let kept = source.clone();
+    let kept = sources.clone();
     let result = runtime.block_on(async {
-        let server = Server::bind(config, source).await?;
+        let server = Server::bind(config, sources).await?;
         announce(&server.ready());
         server.run(asked(context.stop.clone())).await
     });
@@ -244,12 +239,12 @@ pub struct Running {
 ///
 /// # Errors
 /// As [`Server::bind`].
-pub fn start(config: ServerConfig, source: Arc<dyn Source>) -> Result<Running, ServeError> {
+pub fn start(config: ServerConfig, sources: Vec<Arc<dyn Source>>) -> Result<Running, ServeError> {
     let stop = Stop::default();
     let context = Context { stop: stop.clone(), ..Context::silent() };
     let (sender, receiver) = std::sync::mpsc::channel();
     let serve = move || {
-        run(&context, config, source, |ready| {
+        run(&context, config, sources, |ready| {
             let _ = sender.send(ready.clone());
         })
     };

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use infer::engine::EngineConfig;
 
 use crate::error::ServeError;
 use crate::metrics::Metrics;
@@ -55,6 +56,11 @@ impl Slot {
         self.rest().previous.clone()
     }
 
+    /// Whether no request holds the version that answers, and none is on its way in or out.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.rest().previous.is_none() && Arc::strong_count(&self.current.load()) == 1
+    }
+
     /// What is wrong, in words; `None` when all is well.
     pub(crate) fn trouble(&self) -> Option<String> {
         let rest = self.rest();
@@ -94,7 +100,7 @@ impl Slot {
     }
 
     /// Asks the source which version should answer, and switches to it. Blocks.
-    pub(crate) fn follow(&self, source: &dyn Source, recorder: &Recorder, metrics: &Metrics) {
+    pub(crate) fn follow(&self, source: &dyn Source, recorder: &Recorder, metrics: &Metrics, engine: EngineConfig) {
         let wanted = match source.wanted() {
             Ok(wanted) => wanted,
             Err(error) => {
@@ -113,9 +119,11 @@ impl Slot {
                 return;
             }
         }
-        match self.load(source, &wanted) {
+        match self.load(source, &wanted, engine) {
             Ok(next) => {
-                recorder.add(&next.traffic);
+                if let Some(traffic) = &next.traffic {
+                    recorder.add(traffic);
+                }
                 metrics.switches.fetch_add(1, Ordering::Relaxed);
                 self.switch(&next);
             }
@@ -128,11 +136,11 @@ impl Slot {
     }
 
     /// The version, from memory where it is still there (a rollback before the new one has answered).
-    fn load(&self, source: &dyn Source, wanted: &Wanted) -> Result<Arc<Loaded>, ServeError> {
+    fn load(&self, source: &dyn Source, wanted: &Wanted, engine: EngineConfig) -> Result<Arc<Loaded>, ServeError> {
         if let Some(previous) = self.previous().filter(|previous| previous.wanted == *wanted) {
             return Ok(previous);
         }
-        let load = std::panic::AssertUnwindSafe(|| Loaded::load(source, wanted));
+        let load = std::panic::AssertUnwindSafe(|| Loaded::load(source, wanted, engine));
         std::panic::catch_unwind(load).map_or_else(
             |_| {
                 Err(ServeError::Model {

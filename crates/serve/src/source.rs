@@ -58,24 +58,51 @@ pub enum Kept {
     NoStore,
 }
 
-/// A model in a folder, such as the one in a packaged image.
+/// A model on the disk: a folder such as the one in a packaged image, a folder of Hugging Face's, or a GGUF file.
 #[derive(Debug, Clone)]
 pub struct FolderSource {
     folder: PathBuf,
+    name: Option<String>,
     version: u32,
 }
 
 impl FolderSource {
-    /// The model of a folder, as a version of the model's own name.
+    /// The model of a folder or a file, as a version of the model's own name.
     #[must_use]
     pub fn new(folder: &Path, version: u32) -> Self {
-        Self { folder: folder.to_owned(), version }
+        let others = !folder.join(infer::description::MODEL_FILE).exists();
+        Self { folder: folder.to_owned(), name: others.then(|| file_name(folder)), version }
     }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { name: Some(name), ..self }
+    }
+}
+
+/// The name of a model that has none of its own: the file's or the folder's, without `.gguf`.
+pub(crate) fn file_name(path: &Path) -> String {
+    let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = whole.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy());
+    let name = name.strip_suffix(".gguf").unwrap_or(&name);
+    // The name stands in addresses and in metrics.
+    let plain = |sign: char| if sign.is_alphanumeric() || "-_.".contains(sign) { sign } else { '-' };
+    name.chars().map(plain).take(128).collect()
+}
+
+/// The bytes of a file, or of all files of a folder.
+pub(crate) fn bytes_of(path: &Path) -> u64 {
+    let entries = match std::fs::metadata(path) {
+        Ok(file) if file.is_file() => return file.len(),
+        _ => std::fs::read_dir(path),
+    };
+    entries.into_iter().flatten().flatten().filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum()
 }
 
 impl Source for FolderSource {
     fn wanted(&self) -> Result<Wanted, ServeError> {
-        Ok(Wanted { name: None, version: self.version, artifact: None })
+        Ok(Wanted { name: self.name.clone(), version: self.version, artifact: None })
     }
 
     fn folder(&self, _: &Wanted) -> Result<PathBuf, ServeError> {

@@ -74,11 +74,14 @@ pub struct ServeConfig {
     /// The most rows in one request, or tokens in one completion.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub rows_max: u32,
+    /// The bytes that the weights and caches of all loaded models may take together; models that are not in use are
+    /// unloaded for one that is asked for. 0: no limit.
+    pub memory_bytes_max: u64,
 }
 
 impl Default for ServeConfig {
     fn default() -> Self {
-        Self { address: "127.0.0.1:8080".to_owned(), body_bytes_max: 8 << 20, requests_max: 256, rows_max: 4096 }
+        Self { address: "127.0.0.1:8080".to_owned(), body_bytes_max: 8 << 20, requests_max: 256, rows_max: 4096, memory_bytes_max: 0 }
     }
 }
 

@@ -81,7 +81,7 @@ fn ask(engine: &Engine, prompt: &str, sampling: Sampling, structure: Option<Matc
     let on_event =
         move |event| if sender.send(event).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
     let prompt = engine.tokenizer().encode(prompt).unwrap();
-    let request = Request { prompt, sampling, structure, ignore_end: false, on_event: Box::new(on_event) };
+    let request = Request { prompt, sampling, structure, ignore_end: false, cancelled: Arc::default(), on_event: Box::new(on_event) };
     engine.submit(request).unwrap();
     receiver
 }
@@ -142,6 +142,7 @@ fn the_queue_has_an_end() {
             sampling: sampling(3, 1),
             structure: None,
             ignore_end: true,
+            cancelled: Arc::default(),
             on_event: Box::new(on_event),
         };
         match engine.submit(request) {
@@ -165,7 +166,7 @@ fn finishing_answers_what_was_taken() {
     engine.finish();
     assert!(all.iter().all(|events| hear(events).2.finish_reason != FinishReason::Cancelled));
     let on_event = Box::new(|_| ControlFlow::Continue(()));
-    let request = Request { prompt: vec![1], sampling: sampling(1, 0), structure: None, ignore_end: false, on_event };
+    let request = Request { prompt: vec![1], sampling: sampling(1, 0), structure: None, ignore_end: false, cancelled: Arc::default(), on_event };
     assert_eq!(engine.submit(request), Err(Refused::Closed));
 }
 

@@ -1,6 +1,8 @@
 //! From logits to what a client hears: the next token is chosen, becomes text, and ends the completion or not.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::grammar::Matcher;
@@ -70,6 +72,23 @@ pub struct Summary {
     pub decode: Duration,
 }
 
+impl Summary {
+    /// Of a completion that has not begun.
+    #[must_use]
+    pub(crate) fn new(prompt_tokens: usize) -> Self {
+        Self {
+            text: String::new(),
+            finish_reason: FinishReason::Cancelled,
+            prompt_tokens,
+            cached_tokens: 0,
+            completion_tokens: 0,
+            queued: Duration::ZERO,
+            prefill: Duration::ZERO,
+            decode: Duration::ZERO,
+        }
+    }
+}
+
 /// A prompt with all that is asked of its completion.
 pub struct Request {
     /// The prompt's tokens.
@@ -80,6 +99,8 @@ pub struct Request {
     pub structure: Option<Matcher>,
     /// Whether tokens that end a text are chosen as little as any other that is not allowed.
     pub ignore_end: bool,
+    /// Takes the completion out, also while it waits for its turn, once it is true.
+    pub cancelled: Arc<AtomicBool>,
     /// Hears every event, must not wait, and takes the completion out by `Break`.
     pub on_event: Box<dyn FnMut(Event) -> ControlFlow<()> + Send>,
 }
@@ -99,6 +120,7 @@ pub(crate) struct TextWriter {
     structure: Option<Matcher>,
     ends: Vec<u32>,
     ignore_end: bool,
+    cancelled: Arc<AtomicBool>,
     tokens_max: usize,
     summary: Summary,
     asked: Instant,
@@ -121,17 +143,8 @@ struct Guesses {
 impl TextWriter {
     /// `ends` are the tokens that end a text; `asked` is when the request came.
     pub(crate) fn new(request: Request, tokenizer: &TextTokenizer, ends: &[u32], asked: Instant) -> (Vec<u32>, Self) {
-        let Request { prompt, sampling, structure, ignore_end, on_event } = request;
-        let summary = Summary {
-            text: String::new(),
-            finish_reason: FinishReason::Cancelled,
-            prompt_tokens: prompt.len(),
-            cached_tokens: 0,
-            completion_tokens: 0,
-            queued: Duration::ZERO,
-            prefill: Duration::ZERO,
-            decode: Duration::ZERO,
-        };
+        let Request { prompt, sampling, structure, ignore_end, cancelled, on_event } = request;
+        let summary = Summary::new(prompt.len());
         let writer = Self {
             sampler: Sampler::new(&sampling, &prompt),
             decoder: StreamDecoder::new(tokenizer),
@@ -139,6 +152,7 @@ impl TextWriter {
             structure,
             ends: ends.to_vec(),
             ignore_end,
+            cancelled,
             tokens_max: sampling.max_tokens,
             summary,
             asked,
@@ -233,7 +247,7 @@ impl Writer for TextWriter {
     }
 
     fn is_gone(&self) -> bool {
-        self.gone
+        self.gone || self.cancelled.load(Ordering::Relaxed)
     }
 
     fn begins(&mut self, cached: usize) {

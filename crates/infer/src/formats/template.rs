@@ -10,7 +10,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, ErrorKind, context};
 use serde::Serialize as _;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 use crate::error::InferError;
@@ -28,6 +28,7 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     begin: String,
     end: String,
+    knows_tools: bool,
 }
 
 impl ChatTemplate {
@@ -51,15 +52,26 @@ impl ChatTemplate {
         environment.add_function("strftime_now", |format: String| strftime(&format, now()));
         environment.add_filter("tojson", to_json);
         environment.add_template_owned(NAME, source.to_owned()).map_err(failed("read"))?;
-        Ok(Self { environment, begin: begin.to_owned(), end: end.to_owned() })
+        Ok(Self { environment, begin: begin.to_owned(), end: end.to_owned(), knows_tools: source.contains("tools") })
+    }
+
+    /// Whether the template itself tells the model of tools.
+    #[must_use]
+    pub fn knows_tools(&self) -> bool {
+        self.knows_tools
     }
 
     /// The prompt of some messages (objects with `role` and `content`, as clients of OpenAI's interface send them), with the
-    /// beginning of the answer.
+    /// beginning of the answer. `variables` are those of the model's own, such as `enable_thinking`.
     ///
     /// # Errors
     /// [`InferError::Template`] with what the template itself says, when it refuses the messages or does not end.
-    pub fn render(&self, messages: &[Json], tools: Option<&[Json]>) -> Result<String, InferError> {
+    pub fn render(
+        &self,
+        messages: &[Json],
+        tools: Option<&[Json]>,
+        variables: &Map<String, Json>,
+    ) -> Result<String, InferError> {
         let template = self.environment.get_template(NAME).map_err(failed("use"))?;
         let given = context! {
             messages => Value::from(Serde(messages)),
@@ -67,6 +79,7 @@ impl ChatTemplate {
             add_generation_prompt => true,
             bos_token => self.begin.as_str(),
             eos_token => self.end.as_str(),
+            ..Value::from(Serde(variables))
         };
         let prompt = template.render(given).map_err(failed("use"))?;
         if prompt.len() > PROMPT_BYTES_MAX {
@@ -187,7 +200,7 @@ mod tests {
             let template = ChatTemplate::parse(source, "<s>", "</s>").unwrap();
             let messages = case["messages"].as_array().unwrap();
             let tools = case["tools"].as_array().map(Vec::as_slice);
-            let found = template.render(messages, tools);
+            let found = template.render(messages, tools, &Map::new());
             match case["prompt"].as_str() {
                 Some(prompt) => assert_eq!(found.unwrap(), prompt, "{}", case["template"]),
                 None => assert!(found.is_err(), "{}", case["template"]),
@@ -202,11 +215,11 @@ mod tests {
             "",
             "",
         );
-        assert!(endless.unwrap().render(&[], None).is_err());
+        assert!(endless.unwrap().render(&[], None, &Map::new()).is_err());
         assert!(ChatTemplate::parse("{% for %}", "", "").is_err());
         assert!(ChatTemplate::parse(&"x".repeat(TEMPLATE_BYTES_MAX + 1), "", "").is_err());
         let refuses = ChatTemplate::parse("{{ raise_exception('roles must alternate') }}", "", "").unwrap();
-        assert!(refuses.render(&[json!({})], None).unwrap_err().to_string().contains("roles must alternate"));
+        assert!(refuses.render(&[json!({})], None, &Map::new()).unwrap_err().to_string().contains("roles must alternate"));
     }
 
     #[test]

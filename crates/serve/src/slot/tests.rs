@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU32;
 use store::StoredSketch;
 
 use super::*;
+use crate::config::ENGINE;
 use crate::source::Kept;
 
 #[allow(dead_code, clippy::unwrap_used, reason = "the tests outside share it and use more of it")]
@@ -63,14 +64,14 @@ impl Folders {
 
 fn scene() -> Scene {
     let (root, source) = folders();
-    let first = Loaded::load(&source, &source.wanted().unwrap()).unwrap();
+    let first = Loaded::load(&source, &source.wanted().unwrap(), ENGINE).unwrap();
     Scene { _root: root, source, slot: Slot::new(first), recorder: Recorder::new(), metrics: Metrics::default() }
 }
 
 impl Scene {
     fn want(&self, version: u32) -> Arc<Loaded> {
         self.source.want(version);
-        self.slot.follow(&self.source, &self.recorder, &self.metrics);
+        self.slot.follow(&self.source, &self.recorder, &self.metrics, ENGINE);
         self.slot.current()
     }
 
