@@ -15,6 +15,8 @@ fn run(decoder: &mut PackedDecoder, tokens: &[u32], position: usize) -> u32 {
     let pages = (0..(position + tokens.len()).div_ceil(POSITIONS) as u32).collect();
     let part = Part { rows: 0..tokens.len(), position, pages };
     let batch = Batch { tokens: tokens.to_vec(), parts: vec![part], wanted: vec![tokens.len() - 1] };
+    // As the engine does.
+    let _awake = kernels::parallel::Awake::keep();
     let logits = decoder.forward(&batch);
     let mut best = 0;
     for (token, logit) in logits.iter().enumerate() {

@@ -10,6 +10,14 @@ use crate::isa::kernel;
 #[repr(transparent)]
 pub struct F16(pub u16);
 
+/// So many zeros, in memory that the system gives when it is first written.
+#[must_use]
+pub fn zeros(count: usize) -> Vec<F16> {
+    let mut bits = std::mem::ManuallyDrop::new(vec![0_u16; count]);
+    // SAFETY: F16 is its bits, of the same size and alignment, and the vector's parts are used once.
+    unsafe { Vec::from_raw_parts(bits.as_mut_ptr().cast(), bits.len(), bits.capacity()) }
+}
+
 impl F16 {
     /// The nearest f16, ties to even; what is too large becomes infinite, what is not a number stays so.
     #[must_use]

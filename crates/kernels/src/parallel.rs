@@ -80,6 +80,29 @@ pub fn chunks<T: Send, F: Fn(usize, &mut [T]) + Sync>(all: &mut [T], size: usize
     });
 }
 
+/// While one of these lives, workers look for the next job without a pause: for a chain of kernels that is too short for
+/// anybody to sleep in between. Whoever holds one must be computing.
+#[derive(Debug)]
+pub struct Awake(());
+
+/// Callers that keep the workers awake.
+static AWAKE: AtomicUsize = AtomicUsize::new(0);
+
+impl Awake {
+    /// Keeps the workers awake.
+    #[must_use]
+    pub fn keep() -> Self {
+        AWAKE.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        AWAKE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A pointer that tasks share; each task keeps to its own part.
 #[derive(Debug)]
 pub(crate) struct Shared<T>(pub(crate) *mut T);
@@ -225,7 +248,7 @@ impl Job {
             while !self.has_work(worker) {
                 looks += 1;
                 std::hint::spin_loop();
-                if looks.is_multiple_of(LOOKS) && since.elapsed() > LOOK {
+                if looks.is_multiple_of(LOOKS) && since.elapsed() > LOOK && AWAKE.load(Ordering::Relaxed) == 0 {
                     self.sleep(worker);
                     break;
                 }

@@ -37,8 +37,8 @@ fn main() {
     println!("model: 77 labels, 2 x 65536 buckets, {} of f32 weights", base::units::bytes(bytes));
     println!("memory before loading: {}", memory());
     let begun = Instant::now();
-    let config = ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits: Limits::default(), threads: 2 };
-    let server = serve::start(config, Arc::new(FolderSource::new(folder.path(), 1))).unwrap();
+    let config = ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits: Limits::default(), threads: 2, memory_bytes_max: 0 };
+    let server = serve::start(config, vec![Arc::new(FolderSource::new(folder.path(), 1))]).unwrap();
     let address = server.ready().address;
     assert_eq!(http::Http::connect(address).get("/health/ready").status, 200);
     println!("ready after {:.0} ms; memory then: {}", begun.elapsed().as_secs_f64() * 1000.0, memory());

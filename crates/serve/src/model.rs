@@ -23,6 +23,9 @@ use crate::oip::output_names;
 use crate::source::{Source, Wanted};
 use crate::traffic::Traffic;
 
+/// What a folder of Hugging Face's has in place of our `model.json`.
+const CONFIG_FILE: &str = "config.json";
+
 /// A loaded version. A request holds one `Arc` of it from its first byte to its last, so that an answer
 /// never mixes two versions.
 pub(crate) struct Loaded {
@@ -59,7 +62,8 @@ impl Loaded {
     /// Loads a wanted version and has it answer one request. Blocks.
     pub(crate) fn load(source: &dyn Source, wanted: &Wanted, engine: EngineConfig) -> Result<Self, ServeError> {
         let path = source.folder(wanted)?;
-        let loaded = if path.is_dir() && path.join(MODEL_FILE).exists() {
+        let theirs = path.is_file() || (path.join(CONFIG_FILE).exists() && !path.join(MODEL_FILE).exists());
+        let loaded = if !theirs {
             Self::ours(&path, wanted)?
         } else {
             Self::others(&path, wanted, engine)?

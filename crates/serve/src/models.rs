@@ -115,11 +115,6 @@ impl Models {
         Ok(Self { entries, engine, memory_bytes_max, loading: Mutex::new(()) })
     }
 
-    /// Sizes of the engines.
-    pub(crate) fn engine(&self) -> EngineConfig {
-        self.engine
-    }
-
     pub(crate) fn entries(&self) -> &[Arc<Entry>] {
         &self.entries
     }

@@ -92,15 +92,20 @@ pub enum Command {
     Compress(ProjectArguments),
     /// Make an OCI image of the model.
     Package(ProjectArguments),
-    /// Serve a version, or a model's folder.
+    /// Serve versions, model folders or GGUF files.
     Serve {
-        /// NAME, NAME@3 or NAME@ALIAS. Without it, the champion of the only model there is.
-        name: Option<String>,
+        /// What to serve, one or several: NAME, NAME@3 or NAME@ALIAS of the registry; a GGUF file, or a model's folder
+        /// (ours or Hugging Face's), as PATH or NAME=PATH. The first is loaded at once, the others when they are asked
+        /// for. Without any, the champion of the only model there is.
+        names: Vec<String>,
         #[command(flatten)]
         registry: RegistryArguments,
         /// Serve this model folder instead of a registered version.
-        #[arg(long, conflicts_with = "name")]
+        #[arg(long, conflicts_with = "names")]
         model: Option<PathBuf>,
+        /// The bytes that all loaded models may take together; what is not in use is unloaded for what is asked for.
+        #[arg(long)]
+        memory_bytes_max: Option<u64>,
         /// The address to listen on; port 0 takes a free one.
         #[arg(long)]
         address: Option<String>,

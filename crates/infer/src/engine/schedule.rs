@@ -181,7 +181,9 @@ impl<F: Forward, W: Writer> Scheduler<F, W> {
         self.fill(&planned);
         done.sequences = planned.len();
         let vocabulary = self.model.vocabulary();
+        let awake = kernels::parallel::Awake::keep();
         let logits = self.model.forward(&self.batch);
+        drop(awake);
         let mut logits = logits.chunks_exact_mut(vocabulary);
         let mut over = Vec::new();
         for Planned { job: index, rows, guesses } in planned {

@@ -19,8 +19,10 @@ use crate::isa::{self, Isa};
 use crate::rows::Parts;
 use crate::{activation, parallel};
 
-/// Bytes of weights in a task, for one row of activations.
-const TASK: usize = 512 << 10;
+/// The fewest bytes of weights in a task, for one row of activations.
+const TASK: usize = 64 << 10;
+/// The part of what is left of a matrix that the next task takes.
+const SHARE: usize = 8;
 /// Rows of activations that meet a slab before the next one is taken apart.
 const ROWS: usize = 240;
 /// Elements from a row of sums to the next: two groups.
@@ -69,6 +71,8 @@ pub fn multiply_all(products: &mut [Product<'_>], x: &Activations) {
         tasks.extend(cut(product.weights, x.rows()).map(|groups| (index, groups)));
         jobs.push((product.weights, product.add, Parts::new(product.y)));
     }
+    // The small ones of every matrix come last.
+    tasks.sort_by_key(|(index, groups)| std::cmp::Reverse(groups.len() * jobs[*index].0.group_bytes()));
     if x.rows() == 0 {
         return;
     }
@@ -120,12 +124,18 @@ fn check(y: usize, weights: &PackedMatrix, x: &Activations) {
     assert_eq!(Some(y), rows.checked_mul(x.rows()), "elements of {rows} results for {} rows", x.rows());
 }
 
-/// The groups of each task, by shapes alone.
+/// The groups of each task, by shapes alone: large ones first, which read long stretches, and small ones at the end, so
+/// that threads end together (guided self-scheduling, Polychronopoulos and Kuck 1987).
 fn cut(weights: &PackedMatrix, rows: usize) -> impl Iterator<Item = Range<usize>> {
     let work = weights.group_bytes().max(1) * rows.div_ceil(4).max(1);
-    let size = (TASK / work).max(1).next_multiple_of(2);
-    let groups = weights.groups();
-    (0..groups).step_by(size).map(move |first| first..groups.min(first + size))
+    let least = (TASK / work).max(1).next_multiple_of(2);
+    let (groups, mut first) = (weights.groups(), 0);
+    std::iter::from_fn(move || {
+        let size = ((groups - first) / SHARE).next_multiple_of(2).max(least).min(groups - first);
+        let task = first..first + size;
+        first = task.end;
+        (!task.is_empty()).then_some(task)
+    })
 }
 
 /// Multiplies some groups of one or two matrices with all rows of the activations. `finish` gets a row, a range

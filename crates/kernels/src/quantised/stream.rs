@@ -13,7 +13,7 @@ use super::packed::{GROUP, Layout};
 use super::vectors::{and_or, both_halves, halves, high, low, six_bits};
 
 /// Bytes from what is read to what is asked for.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 8192;
 
 /// The line `index` of a group; asks for one further on.
 ///

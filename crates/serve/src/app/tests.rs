@@ -1,6 +1,9 @@
 use std::sync::mpsc;
 
 use super::*;
+use crate::config::ENGINE;
+use crate::model::Loaded;
+use crate::models::{Found, Models};
 use crate::routes::with_fallback;
 use crate::slot::tests::{Folders, folders};
 
@@ -8,9 +11,9 @@ fn app() -> (tempfile::TempDir, Arc<Folders>, Arc<App>) {
     let (root, source) = folders();
     let source = Arc::new(source);
     let limits = crate::config::Limits { requests_max: 2, ..crate::config::Limits::default() };
-    let config = ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits, threads: 1 };
-    let first = Loaded::load(&*source, &source.wanted().unwrap()).unwrap();
-    (root, source.clone(), Arc::new(App::new(config, source, first)))
+    let config = ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits, threads: 1, memory_bytes_max: 0 };
+    let models = Models::open(vec![source.clone()], ENGINE, 0).unwrap();
+    (root, source, Arc::new(App::new(config, models)))
 }
 
 #[test]
@@ -54,24 +57,27 @@ async fn work_that_takes_too_long_is_told_to_end() {
 #[test]
 fn a_version_that_fails_at_first_is_answered_for_by_the_one_before() {
     let (_root, source, app) = app();
-    app.slot.answered(&app.slot.current());
+    let slot = app.models.first().slot().unwrap();
+    slot.answered(&slot.current());
     let answer = |loaded: &Arc<Loaded>| {
         if loaded.version == 2 { Err(Refusal::internal("it broke")) } else { Ok(loaded.version) }
     };
     let switch = |version| {
         source.want(version);
-        app.slot.follow(&*app.source, &app.recorder, &app.metrics);
-        app.slot.current()
+        let entry = app.models.first();
+        slot.follow(&*entry.source, &entry.recorder, &app.metrics, ENGINE);
+        slot.current()
     };
+    let found = |loaded: &Arc<Loaded>, pinned| Found { slot: slot.clone(), loaded: loaded.clone(), pinned };
     let second = switch(2);
     assert_eq!(second.version, 2);
-    assert_eq!(with_fallback(&app, &second, false, answer).unwrap(), 1);
+    assert_eq!(with_fallback(&app, &found(&second, false), answer).unwrap(), 1);
     // A client that named the version gets no other; neither does one whose request was wrong.
-    assert!(with_fallback(&app, &second, true, answer).unwrap_err().is_internal());
+    assert!(with_fallback(&app, &found(&second, true), answer).unwrap_err().is_internal());
     let third = switch(3);
-    let wrong = with_fallback::<()>(&app, &third, false, |_| Err(Refusal::bad("wrong"))).unwrap_err();
-    assert_eq!((wrong.status, app.slot.current().version), (StatusCode::BAD_REQUEST, 3));
+    let wrong = with_fallback::<()>(&app, &found(&third, false), |_| Err(Refusal::bad("wrong"))).unwrap_err();
+    assert_eq!((wrong.status, slot.current().version), (StatusCode::BAD_REQUEST, 3));
     // A panic counts as the program's fault too.
     let panicking = |loaded: &Arc<Loaded>| if loaded.version == 3 { panic!("on purpose") } else { Ok(loaded.version) };
-    assert_eq!(with_fallback(&app, &third, false, panicking).unwrap(), 1);
+    assert_eq!(with_fallback(&app, &found(&third, false), panicking).unwrap(), 1);
 }

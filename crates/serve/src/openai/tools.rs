@@ -188,6 +188,8 @@ pub(crate) struct Separator {
     names: Vec<String>,
     held: String,
     state: State,
+    /// Whether a call was the last that was found.
+    after_call: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,7 +209,7 @@ enum State {
 impl Separator {
     pub(crate) fn new(choice: &ToolChoice, tools: &[Tool]) -> Self {
         let state = if *choice == ToolChoice::None { State::Off } else { State::Start };
-        Self { names: tools.iter().map(|tool| tool.name.clone()).collect(), held: String::new(), state }
+        Self { names: tools.iter().map(|tool| tool.name.clone()).collect(), held: String::new(), state, after_call: false }
     }
 
     /// Takes more text; gives what is certain.
@@ -224,19 +226,22 @@ impl Separator {
                     Some('{' | '[') => self.state = State::Json,
                     Some(_) => self.state = State::Text,
                 },
+                State::Text if self.after_call && self.held.trim_start().is_empty() => break,
                 State::Text => match self.held.find(OPEN) {
                     Some(place) => {
                         let rest = self.held.split_off(place + OPEN.len());
                         self.held.truncate(place);
-                        // Blanks before a call are not worth a text.
-                        push_text(&mut found, self.held.trim_end());
+                        // Blanks before a call, and between calls, are not worth a text.
+                        push_text(&mut found, self.blanks(self.held.trim_end()));
                         self.held = rest;
                         self.state = State::Marked;
                     }
                     None => {
-                        let keep = (1..OPEN.len()).rev().find(|count| self.held.ends_with(&OPEN[..*count])).unwrap_or(0);
-                        let rest = self.held.split_off(self.held.len() - keep);
-                        push_text(&mut found, &self.held);
+                        let begun = (1..OPEN.len()).rev().find(|count| self.held.ends_with(&OPEN[..*count]));
+                        let certain = self.held[..self.held.len() - begun.unwrap_or(0)].trim_end().len();
+                        let rest = self.held.split_off(certain);
+                        push_text(&mut found, self.blanks(&self.held));
+                        self.after_call &= certain == 0;
                         self.held = rest;
                         break;
                     }
@@ -245,9 +250,10 @@ impl Separator {
                     Some(place) => {
                         let rest = self.held.split_off(place + CLOSE.len());
                         self.held.truncate(place);
-                        let inside = std::mem::replace(&mut self.held, rest.trim_start().to_owned());
+                        let inside = std::mem::replace(&mut self.held, rest);
                         self.take(&inside, &format!("{OPEN}{inside}{CLOSE}"), &mut found);
                         self.state = State::Text;
+                        self.after_call = true;
                     }
                     None => break,
                 },
@@ -265,9 +271,14 @@ impl Separator {
             State::Json => self.take(&held, &held, &mut found),
             // A call whose end is missing is one all the same, if it is whole.
             State::Marked => self.take(&held, &format!("{OPEN}{held}"), &mut found),
-            State::Off | State::Start | State::Text => push_text(&mut found, &held),
+            State::Off | State::Start | State::Text => push_text(&mut found, self.blanks(&held)),
         }
         found
+    }
+
+    /// The text, without the blanks that follow a call.
+    fn blanks<'a>(&self, text: &'a str) -> &'a str {
+        if self.after_call { text.trim_start() } else { text }
     }
 
     /// Reads calls, or gives the text as it stood.

@@ -329,7 +329,7 @@ fn a_client_that_does_not_read_is_cut_off() {
 fn a_port_in_use_is_the_users_to_mend() {
     let (folder, server) = serve(Limits::default(), None);
     let taken = ServerConfig { address: server.ready().address, ..config() };
-    let error = serve::start(taken, Arc::new(FolderSource::new(folder.path(), 1))).unwrap_err();
+    let error = serve::start(taken, vec![Arc::new(FolderSource::new(folder.path(), 1))]).unwrap_err();
     assert!(matches!(error, ServeError::Bind { .. }));
     assert_eq!(error.fault(), Fault::User);
     assert!(error.hint().unwrap().contains("--address"), "{:?}", error.hint());

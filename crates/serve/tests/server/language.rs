@@ -139,16 +139,73 @@ fn several_prompts_echo_stops_and_seeds() {
 }
 
 #[test]
+fn several_choices_logprobs_and_structures() {
+    let (_folder, server) = serve(config(), 128);
+    let mut http = Http::connect(server.ready().address);
+    let mut request = json!({ "prompt": ["the", "quick"], "max_tokens": 6, "n": 2, "seed": 4, "logprobs": 2 });
+    let whole = http.post(PATH, &request);
+    assert_eq!(whole.status, 200, "{}", whole.text());
+    let whole = whole.json();
+    let choices = whole["choices"].as_array().unwrap();
+    assert_eq!(choices.len(), 4);
+    let first = &choices[0]["logprobs"];
+    let tokens = first["tokens"].as_array().unwrap();
+    assert!(!tokens.is_empty() && tokens.len() == first["token_logprobs"].as_array().unwrap().len());
+    assert!(first["top_logprobs"].as_array().unwrap().iter().all(|top| top.as_object().unwrap().len() <= 2));
+    assert!(first["token_logprobs"].as_array().unwrap().iter().all(|value| value.as_f64().unwrap() <= 0.0));
+    // The second choice has the seed after the first's.
+    let alone = http.post(PATH, &json!({ "prompt": "the", "max_tokens": 6, "seed": 5 })).json();
+    assert_eq!(alone["choices"][0]["text"], choices[1]["text"]);
+    // The stream has the same tokens.
+    request["stream"] = json!(true);
+    let answer = http.post(PATH, &request);
+    let mut texts = vec![(String::new(), 0); 4];
+    for event in events(&answer.text()).iter().filter(|event| **event != "[DONE]") {
+        let event: Json = serde_json::from_str(event).unwrap();
+        let choice = &event["choices"][0];
+        let text = &mut texts[choice["index"].as_u64().unwrap() as usize];
+        text.0.push_str(choice["text"].as_str().unwrap());
+        text.1 += choice["logprobs"]["tokens"].as_array().map_or(0, Vec::len);
+    }
+    for (choice, (text, count)) in choices.iter().zip(texts) {
+        assert_eq!((&choice["text"], choice["logprobs"]["tokens"].as_array().unwrap().len()), (&json!(text), count));
+    }
+    // Whatever the weights would say, the text has the form that was asked for.
+    for (key, value, check) in [
+        ("regex", json!("[0-9]{3}-[a-f]{2}"), 6),
+        ("choice", json!(["yes", "no"]), 3),
+        ("json", json!({ "type": "object", "properties": { "a": { "type": "boolean" } }, "required": ["a"],
+            "additionalProperties": false }), 9),
+    ] {
+        let request = json!({ "prompt": "the", "max_tokens": 60, "structured_outputs": { key: value }, "seed": 1 });
+        let answer = http.post(PATH, &request);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let text = answer.json()["choices"][0]["text"].as_str().unwrap().to_owned();
+        match key {
+            "regex" => assert!(text.len() == check && text.as_bytes()[3] == b'-', "{text:?}"),
+            "choice" => assert!(text == "yes" || text == "no", "{text:?}"),
+            _ => assert!(serde_json::from_str::<Json>(&text).unwrap()["a"].is_boolean(), "{text:?}"),
+        }
+    }
+    let answer = http.post(PATH, &json!({ "prompt": "x", "structured_outputs": { "regex": "(" } }));
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    // A model without a template answers no chats, and says so.
+    let chat = json!({ "messages": [{ "role": "user", "content": "hi" }] });
+    let answer = http.post("/v1/chat/completions", &chat);
+    assert!(answer.status == 400 && answer.error().contains("no chat template"), "{}", answer.text());
+}
+
+#[test]
 fn what_cannot_be_done_is_refused_in_the_shape_of_openai() {
     let (_folder, server) = serve(config(), 128);
     let mut http = Http::connect(server.ready().address);
     let cases = [
-        (json!({ "prompt": "x", "n": 2 }), "n"),
+        (json!({ "prompt": "x", "n": 17 }), "n"),
         (json!({ "prompt": "x", "best_of": 3 }), "best_of"),
-        (json!({ "prompt": "x", "logprobs": 1 }), "logprobs"),
+        (json!({ "prompt": "x", "logprobs": 21 }), "logprobs"),
         (json!({ "prompt": "x", "suffix": "y" }), "suffix"),
-        (json!({ "prompt": "x", "frequency_penalty": 0.5 }), "frequency_penalty"),
-        (json!({ "prompt": "x", "logit_bias": { "50256": -100 } }), "logit_bias"),
+        (json!({ "prompt": "x", "frequency_penalty": 2.5 }), "frequency_penalty"),
+        (json!({ "prompt": "x", "logit_bias": { "50256": -101 } }), "logit_bias"),
         (json!({ "prompt": [1, 2, 3] }), "prompt"),
         (json!({ "prompt": [] }), "prompt"),
         (json!({ "prompt": vec!["x"; 17] }), "prompt"),
@@ -168,10 +225,15 @@ fn what_cannot_be_done_is_refused_in_the_shape_of_openai() {
         assert_eq!((&error["type"], &error["param"]), (&json!("invalid_request_error"), &json!(param)), "{request}");
         assert!(error["message"].as_str().unwrap().contains(param), "{request}: {error}");
     }
-    for request in [json!({ "prompt": "x", "max_token": 3 }), json!({ "prompt": "x", "max_tokens": -1 }), json!("x")] {
+    let wrong = [
+        (json!({ "prompt": "x", "max_token": 3 }), "\"max_token\" is not known"),
+        (json!({ "prompt": "x", "max_tokens": -1 }), "max_tokens is not as it should be"),
+        (json!("x"), "not a completion request"),
+    ];
+    for (request, message) in wrong {
         let answer = http.post(PATH, &request);
         assert_eq!(answer.status, 400);
-        assert!(answer.error().contains("not a completion request"), "{request}: {}", answer.text());
+        assert!(answer.error().contains(message), "{request}: {}", answer.text());
     }
     // More than the context holds, whole and streamed: the status is right in both.
     for stream in [false, true] {

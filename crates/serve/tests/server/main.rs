@@ -24,10 +24,10 @@ use serve::{FolderSource, Limits, Running, ServerConfig};
 
 /// Settings for a free port on loopback.
 pub fn config() -> ServerConfig {
-    ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits: Limits::default(), threads: 2 }
+    ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits: Limits::default(), threads: 2, memory_bytes_max: 0 }
 }
 
 /// A server of a folder's model, as version 1.
 pub fn start(folder: &Path, config: ServerConfig) -> Running {
-    serve::start(config, Arc::new(FolderSource::new(folder, 1))).unwrap()
+    serve::start(config, vec![Arc::new(FolderSource::new(folder, 1))]).unwrap()
 }

@@ -262,14 +262,14 @@ fn requests_and_rows_are_counted() {
 fn a_model_that_cannot_be_served_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let source = || Arc::new(FolderSource::new(folder.path(), 1));
-    let error = serve::start(config(), source()).unwrap_err();
+    let error = serve::start(config(), vec![source()]).unwrap_err();
     assert_eq!(error.fault(), Fault::User);
     let mut clash = description(64, 3);
     clash.columns.outputs[2].name = "churn.probability".into();
     write_predict(folder.path(), clash, 1);
-    let error = serve::start(config(), source()).unwrap_err();
+    let error = serve::start(config(), vec![source()]).unwrap_err();
     assert!(error.to_string().contains("would be called \"churn.probability\""), "{error}");
     write_predict(folder.path(), description(64, 3), 1);
     std::fs::remove_file(folder.path().join("baseline.json")).unwrap();
-    assert!(serve::start(config(), source()).unwrap_err().to_string().contains("baseline.json"));
+    assert!(serve::start(config(), vec![source()]).unwrap_err().to_string().contains("baseline.json"));
 }

@@ -33,8 +33,8 @@ pub fn execute(command: Command, output: Output, context: &Context, ranks: &Rank
         Command::Tune(project) => run::run(output, context, &project, Until::Tune),
         Command::Compress(project) => run::run(output, context, &project, Until::Compress),
         Command::Package(project) => run::run(output, context, &project, Until::Package),
-        Command::Serve { name, registry, model, address, key } => {
-            let what = serve::What { name, model, address, key };
+        Command::Serve { names, registry, model, memory_bytes_max, address, key } => {
+            let what = serve::What { names, model, memory_bytes_max, address, key };
             serve::serve(output, context, &registry.project, what)
         }
         Command::Predict { name, registry, rows } => predict::predict(output, &registry.project, &name, &rows),

@@ -16,33 +16,60 @@ use crate::progress::emit;
 
 /// What to serve, and how.
 pub struct What {
-    pub name: Option<String>,
+    pub names: Vec<String>,
     pub model: Option<PathBuf>,
+    pub memory_bytes_max: Option<u64>,
     pub address: Option<String>,
     pub key: Option<String>,
 }
 
 pub fn serve(output: Output, context: &Context, project: &Path, what: What) -> Result<(), Error> {
-    let mut settings = settings(project, what.model.is_some())?;
+    let files: Vec<Option<FolderSource>> = what.names.iter().map(|name| file(name)).collect();
+    let all_files = what.model.is_some() || (!files.is_empty() && files.iter().all(Option::is_some));
+    let mut settings = settings(project, all_files)?;
+    if let Some(bytes) = what.memory_bytes_max {
+        settings.memory_bytes_max = bytes;
+    }
     if let Some(address) = what.address {
         settings.address = address;
     }
     let (key, made) = key(&settings, what.key);
     let mut config = ServerConfig::plan(&settings, key).map_err(boxed)?;
     config.threads = context.threads;
-    let source: Arc<dyn Source> = match &what.model {
-        Some(folder) => Arc::new(FolderSource::new(folder, 1)),
-        None => {
-            let store = open(project)?;
-            let name = name(&store, what.name.as_deref())?;
-            Arc::new(RegistrySource::new(Arc::new(store), name))
+    let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+    if let Some(folder) = &what.model {
+        sources.push(Arc::new(FolderSource::new(folder, 1)));
+    } else if all_files {
+        sources.extend(files.into_iter().flatten().map(|source| Arc::new(source) as Arc<dyn Source>));
+    } else {
+        let store = Arc::new(open(project)?);
+        if what.names.is_empty() {
+            sources.push(Arc::new(RegistrySource::new(store.clone(), name(&store, None)?)));
         }
-    };
+        for (given, file) in what.names.iter().zip(files) {
+            sources.push(match file {
+                Some(source) => Arc::new(source),
+                None => Arc::new(RegistrySource::new(store.clone(), name(&store, Some(given))?)),
+            });
+        }
+    }
     let announce = |ready: &Ready| tell(output, ready, made.as_deref());
-    let summary = serve::run(context, config, source, announce).map_err(boxed)?;
+    let summary = serve::run(context, config, sources, announce).map_err(boxed)?;
     let cut = if summary.cut == 0 { String::new() } else { format!("; {} connections were cut", summary.cut) };
     output.aside(&format!("stopped{cut}"));
     Ok(())
+}
+
+/// A model that is named by its place on the disk: `PATH` or `NAME=PATH`. A word without a slash or an ending is a name of
+/// the registry.
+fn file(given: &str) -> Option<FolderSource> {
+    let looks_like_a_path = |text: &str| text.ends_with(".gguf") || text.contains(['/', '\\']) || text == ".";
+    match given.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !name.contains(['/', '\\']) => {
+            Some(FolderSource::new(Path::new(path), 1).named(name.to_owned()))
+        }
+        _ => looks_like_a_path(given).then(|| FolderSource::new(Path::new(given), 1)),
+    }
 }
 
 /// The `[serve]` table of the project; the defaults where a folder is served or there is no project
@@ -98,7 +125,11 @@ fn name(store: &store::Store, given: Option<&str>) -> Result<VersionName, Error>
 
 fn tell(output: Output, ready: &Ready, key: Option<&str>) {
     let version = format!("{}@{}", ready.name, ready.version);
-    let path = if ready.language { "/v1/completions".to_owned() } else { format!("/v2/models/{}/infer", ready.name) };
+    let path = if ready.chat {
+        "/v1/chat/completions".to_owned()
+    } else if ready.language {
+        "/v1/completions".to_owned()
+    } else { format!("/v2/models/{}/infer", ready.name) };
     if output.is_json() {
         return emit(
             &json!({ "event": "ready", "address": ready.address, "version": version, "path": path, "key": key }),

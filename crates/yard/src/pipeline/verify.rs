@@ -75,7 +75,7 @@ pub fn verify(context: &Context, store: &Store, model: &Artifact, dataset: &Arti
 fn make(context: &Context, work: &Work<'_>, model: &Artifact, dataset: &Artifact) -> Result<(), VerifyError> {
     let offline = Model::load(&model.folder)?;
     let free = ServeConfig { address: "127.0.0.1:0".to_owned(), ..ServeConfig::default() };
-    let server = serve::start(ServerConfig::plan(&free, None)?, Arc::new(FolderSource::new(&model.folder, 1)))?;
+    let server = serve::start(ServerConfig::plan(&free, None)?, vec![Arc::new(FolderSource::new(&model.folder, 1))])?;
     let address = server.ready().address;
     let (report, of) = match offline.engine() {
         Engine::Predict(predictor) => {
