@@ -3,11 +3,11 @@
 //! [`open`] takes a GGUF file, a folder of Hugging Face's, or a file of llama2.c's. Each says what it is as a `Plan`;
 //! `plan` lists the architectures as data, `shelf` takes the tensors, `rope` scales rotary positions.
 
-mod config;
+pub(crate) mod config;
 mod gguf;
 mod plan;
 mod rope;
-mod shelf;
+pub(crate) mod shelf;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +29,7 @@ use crate::formats::vocabulary::Vocabulary;
 use crate::tokenizer::TextTokenizer;
 
 /// The largest `config.json`.
-const CONFIG_BYTES_MAX: u64 = 8 << 20;
+pub(crate) const CONFIG_BYTES_MAX: u64 = 8 << 20;
 
 /// How weights that a file holds as numbers (f32, f16, bf16) are kept. Blocks of GGUF files stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -228,7 +228,7 @@ fn checkpoint_decoder(
     decoder(&plan, shelf, pages, page_positions)
 }
 
-fn shelf_of<'a>(path: &Path, tensors: crate::formats::safetensors::Numbers<'a>, packing: Packing) -> Shelf<'a> {
+pub(crate) fn shelf_of<'a>(path: &Path, tensors: crate::formats::safetensors::Numbers<'a>, packing: Packing) -> Shelf<'a> {
     let tensors: BTreeMap<_, _> =
         tensors.into_iter().map(|(name, (shape, encoding, bytes))| (name, Tensor { shape, encoding, bytes })).collect();
     Shelf::new(path.to_owned(), tensors, packing)
@@ -261,7 +261,7 @@ fn is_gguf(path: &Path) -> Result<bool, InferError> {
 }
 
 /// What a file or folder is called.
-fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
     name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }

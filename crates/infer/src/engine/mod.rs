@@ -8,7 +8,7 @@
 //! are (the promise of the model's kernels), draws follow the request's own seed, and guesses change nothing.
 
 mod grammar;
-mod load;
+pub(crate) mod load;
 mod packed;
 mod pages;
 mod schedule;
