@@ -8,6 +8,7 @@
 pub mod bag;
 pub mod clean;
 pub mod description;
+pub mod encoder;
 pub mod engine;
 pub mod error;
 pub mod fit;

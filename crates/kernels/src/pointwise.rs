@@ -231,12 +231,12 @@ pub(crate) fn gelu_derivative(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn gelu_exact_one(x: f32) -> f32 {
+pub(crate) fn gelu_exact_one(x: f32) -> f32 {
     x * normal(x)
 }
 
 #[inline(always)]
-fn gelu_exact_derivative(x: f32) -> f32 {
+pub(crate) fn gelu_exact_derivative(x: f32) -> f32 {
     const DENSITY: f32 = 0.398_942_3;
     let x = clamp(x, 16.0);
     (x * DENSITY).mul_add(exp(-0.5 * x * x), normal(x))

@@ -18,6 +18,8 @@ pub struct RotaryTable {
     /// `[t, d/2]`.
     sines_th: Vec<f32>,
     half: usize,
+    /// Elements of a head; those behind the pairs stay as they are.
+    dim: usize,
 }
 
 impl RotaryTable {
@@ -35,7 +37,23 @@ impl RotaryTable {
         };
         let (cosines_th, sines_th) =
             (0..positions * half).map(|index| (angle(index).cos() as f32, angle(index).sin() as f32)).unzip();
-        Self { cosines_th, sines_th, half }
+        Self { cosines_th, sines_th, half, dim }
+    }
+
+    /// The angles `t · frequencies[i]` of `positions` positions for heads of `dim` elements, in double precision; cosines
+    /// and sines are multiplied by `factor` (YaRN, Peng et al. 2023). Where there are fewer frequencies than pairs, the
+    /// pairs lie in the first `2 · frequencies.len()` elements, and the others stay as they are.
+    ///
+    /// # Panics
+    /// When there are more frequencies than pairs in a head.
+    #[must_use]
+    pub fn with_frequencies(positions: usize, dim: usize, frequencies: &[f64], factor: f64) -> Self {
+        let half = frequencies.len();
+        assert!(2 * half <= dim, "{half} rotary pairs in heads of {dim} elements");
+        let angles = (0..positions).flat_map(|position| frequencies.iter().map(move |turn| position as f64 * turn));
+        let (cosines_th, sines_th) =
+            angles.map(|angle| ((factor * angle.cos()) as f32, (factor * angle.sin()) as f32)).unzip();
+        Self { cosines_th, sines_th, half, dim }
     }
 
     /// Turns the heads `heads` of every row of `x_ns` by the row's position.
@@ -55,7 +73,7 @@ impl RotaryTable {
     }
 
     fn turn<E: Element>(&self, x_ns: &mut [E], stride: usize, heads: Range<usize>, positions_n: &[u32], back: bool) {
-        let (dim, count) = (2 * self.half, rows::count(x_ns.len(), stride));
+        let (dim, count) = (self.dim, rows::count(x_ns.len(), stride));
         assert!(heads.start <= heads.end && heads.end * dim <= stride, "heads {heads:?} in rows of {stride}");
         assert_eq!(positions_n.len(), count, "positions");
         let x = Parts::new(x_ns);
@@ -65,19 +83,19 @@ impl RotaryTable {
                 let x = unsafe { x.take(row * stride + heads.start * dim..row * stride + heads.end * dim) };
                 let angles = positions_n[row] as usize * self.half;
                 let angles = angles..angles + self.half;
-                turn_heads(x, &self.cosines_th[angles.clone()], &self.sines_th[angles], back);
+                turn_heads(x, dim, &self.cosines_th[angles.clone()], &self.sines_th[angles], back);
             }
         });
     }
 }
 
 kernel! {
-    /// Turns every head of `x` by the same angles, or back.
-    pub fn turn_heads<E: Element>(x: &mut [E], cosines: &[f32], sines: &[f32], back: bool) {
+    /// Turns every head of `dim` elements of `x` by the same angles, or back.
+    pub fn turn_heads<E: Element>(x: &mut [E], dim: usize, cosines: &[f32], sines: &[f32], back: bool) {
         let half = cosines.len();
         let sign = if back { -1.0 } else { 1.0 };
-        for head in x.chunks_exact_mut((2 * half).max(1)) {
-            let (lower, upper) = head.split_at_mut(half);
+        for head in x.chunks_exact_mut(dim.max(1)) {
+            let (lower, upper) = head[..2 * half].split_at_mut(half);
             for (((a, b), cosine), sine) in lower.iter_mut().zip(upper).zip(cosines).zip(sines) {
                 let (from_a, from_b) = (a.to_f32(), b.to_f32());
                 let sine = sign * sine;

@@ -1,45 +1,135 @@
-//! A GGUF file of Llama's kind becomes a [`PackedDecoder`], and with its vocabulary and its chat template an engine.
+//! Files of other programs become a [`PackedDecoder`], and with their vocabularies and chat templates an engine.
+//!
+//! [`open`] takes a GGUF file, a folder of Hugging Face's, or a file of llama2.c's. Each says what it is as a `Plan`;
+//! `plan` lists the architectures as data, `shelf` takes the tensors, `rope` scales rotary positions.
 
-use std::borrow::Cow;
+pub(crate) mod config;
+mod gguf;
+mod plan;
+mod rope;
+pub(crate) mod shelf;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use kernels::quantised::{Encoding, PackedMatrix};
+use kernels::quantised::Format;
 
-use super::packed::{Layer, PackedDecoder, Sizes, Weights};
+use self::config::Config;
+use self::plan::{ARCHITECTURES, Plan};
+use self::shelf::{Shelf, Tensor};
+use super::packed::PackedDecoder;
 use super::{Engine, EngineConfig};
 use crate::error::InferError;
-use crate::formats::TensorInfo;
 use crate::formats::gguf::{Gguf, Value};
+use crate::formats::llama2c::Checkpoint;
+use crate::formats::safetensors::{Safetensors, read_json};
 use crate::formats::template::ChatTemplate;
+use crate::formats::tokenizer_json::template_of;
 use crate::formats::vocabulary::Vocabulary;
 use crate::tokenizer::TextTokenizer;
 
-/// No size of a model is larger; products of two still fit 64 bits.
-const SIZE_MAX: usize = 1 << 28;
-const LAYERS_MAX: usize = 1024;
-/// The longest sequence, whatever the file says: rotary angles are kept for every position.
-const CONTEXT_MAX: usize = 1 << 17;
+/// The largest `config.json`.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 8 << 20;
 
-/// A file that answers.
+/// How weights that a file holds as numbers (f32, f16, bf16) are kept. Blocks of GGUF files stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Packing {
+    /// As the same numbers: f16 stays f16, bf16 stays bf16, and f32 becomes f16 where no bit is lost. Rows that meet bf16
+    /// are rounded to bf16, as everyone who runs such models does; those that meet the others are not.
+    #[default]
+    Exact,
+    /// Rounded to blocks: smaller, faster, and other numbers. Matrices whose columns are no whole blocks become `Q8_0`, or
+    /// stay as they are where they are no multiple of 32.
+    Blocks(Format),
+}
+
+/// A model that answers.
 #[derive(Debug)]
 pub struct Opened {
+    /// What it calls itself, or what its file is called.
+    pub name: String,
     /// The engine.
     pub engine: Engine,
-    /// The file's own chat template, where it has one.
+    /// The model's own chat template, where it has one.
     pub template: Option<ChatTemplate>,
     /// The token that begins a text without a template, where one is wanted.
     pub begin: Option<u32>,
+    /// The tokens that end a text.
+    pub ends: Vec<u32>,
+    /// The longest sequence of the model; the engine's may be shorter.
+    pub context_length: usize,
 }
 
-/// Opens a file and starts its engine. The configuration's context is cut to the model's.
+/// A model without a thread.
+struct Parts {
+    name: String,
+    decoder: PackedDecoder,
+    vocabulary: Vocabulary,
+    template: Option<ChatTemplate>,
+}
+
+/// Opens a GGUF file, a folder of Hugging Face's, or a file of llama2.c's (with `tokenizer.bin` beside it), and starts its
+/// engine. The configuration's context is cut to the model's.
 ///
 /// # Errors
-/// As [`gguf_decoder`]; [`InferError::Unfit`] when the vocabulary does not fit the weights, [`InferError::Template`] when
-/// the template is none.
+/// [`InferError::Io`] and [`InferError::Damaged`] when files are missing, cut, or none; [`InferError::Unfit`] when the
+/// architecture is not known here, its parts do not fit each other, or it asks for what is not known here;
+/// [`InferError::Template`] when the chat template is none.
+pub fn open(path: &Path, config: EngineConfig, packing: Packing) -> Result<Opened, InferError> {
+    let parts = if path.is_dir() {
+        open_folder(path, config, packing)?
+    } else if is_gguf(path)? {
+        open_file(path, config, packing)?
+    } else {
+        open_checkpoint(path, config, packing)?
+    };
+    let Parts { name, decoder, vocabulary, template } = parts;
+    let context_length = decoder.sizes().context;
+    let (begin, ends) = (vocabulary.begin, vocabulary.ends.clone());
+    let config = EngineConfig { context: config.context.min(context_length), ..config };
+    let engine = Engine::start(Box::new(decoder), TextTokenizer::from(vocabulary), ends.clone(), config)?;
+    Ok(Opened { name, engine, template, begin, ends, context_length })
+}
+
+/// [`open`] with the weights as they are.
+///
+/// # Errors
+/// As [`open`].
 pub fn open_gguf(path: &Path, config: EngineConfig) -> Result<Opened, InferError> {
+    open(path, config, Packing::Exact)
+}
+
+/// The decoder of whatever [`open`] opens, without an engine.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_decoder(
+    path: &Path,
+    packing: Packing,
+    pages: usize,
+    page_positions: usize,
+) -> Result<PackedDecoder, InferError> {
+    if path.is_dir() {
+        folder_decoder(path, packing, pages, page_positions)
+    } else if is_gguf(path)? {
+        file_decoder(&Gguf::open(path)?, packing, pages, page_positions)
+    } else {
+        checkpoint_decoder(&Checkpoint::open(path)?, packing, pages, page_positions)
+    }
+}
+
+/// Loads the decoder of a GGUF file, with a cache of so many pages.
+///
+/// # Errors
+/// [`InferError::Unfit`] when the file is of another kind, or its parts do not fit each other.
+pub fn gguf_decoder(file: &Gguf, pages: usize, page_positions: usize) -> Result<PackedDecoder, InferError> {
+    file_decoder(file, Packing::Exact, pages, page_positions)
+}
+
+fn open_file(path: &Path, config: EngineConfig, packing: Packing) -> Result<Parts, InferError> {
     let file = Gguf::open(path)?;
     let vocabulary = Vocabulary::of(&file)?;
-    let decoder = gguf_decoder(&file, config.pages, config.page_positions)?;
+    let decoder = file_decoder(&file, packing, config.pages, config.page_positions)?;
     if vocabulary.size() != decoder.sizes().vocabulary {
         let (words, rows) = (vocabulary.size(), decoder.sizes().vocabulary);
         return Err(file.unfit(format!("it has {words} tokens, and weights for {rows}")));
@@ -53,151 +143,128 @@ pub fn open_gguf(path: &Path, config: EngineConfig) -> Result<Opened, InferError
         Some(Value::Text(source)) => Some(ChatTemplate::parse(source, &word("bos_token_id")?, &word("eos_token_id")?)?),
         _ => None,
     };
-    let (begin, ends) = (vocabulary.begin, vocabulary.ends.clone());
-    let config = EngineConfig { context: config.context.min(decoder.sizes().context), ..config };
-    let engine = Engine::start(Box::new(decoder), TextTokenizer::from(vocabulary), ends, config)?;
-    Ok(Opened { engine, template, begin })
+    let name = match file.pairs().get("general.name") {
+        Some(Value::Text(name)) if !name.trim().is_empty() => name.trim().to_owned(),
+        _ => name_of(path),
+    };
+    Ok(Parts { name, decoder, vocabulary, template })
 }
 
-/// Loads the decoder of a file, with a cache of so many pages.
-///
-/// # Errors
-/// [`InferError::Unfit`] when the file is of another kind, or its parts do not fit each other.
-pub fn gguf_decoder(file: &Gguf, pages: usize, page_positions: usize) -> Result<PackedDecoder, InferError> {
+fn file_decoder(
+    file: &Gguf,
+    packing: Packing,
+    pages: usize,
+    page_positions: usize,
+) -> Result<PackedDecoder, InferError> {
+    decoder(&gguf::plan(file)?, gguf::shelf(file, packing), pages, page_positions)
+}
+
+fn open_folder(folder: &Path, config: EngineConfig, packing: Packing) -> Result<Parts, InferError> {
+    let decoder = folder_decoder(folder, packing, config.pages, config.page_positions)?;
+    let vocabulary = Vocabulary::of_folder(folder, decoder.sizes().vocabulary)?;
+    let template = template_of(folder)?;
+    Ok(Parts { name: name_of(folder), decoder, vocabulary, template })
+}
+
+fn folder_decoder(
+    folder: &Path,
+    packing: Packing,
+    pages: usize,
+    page_positions: usize,
+) -> Result<PackedDecoder, InferError> {
+    let path = folder.join("config.json");
+    let json = read_json(&path, CONFIG_BYTES_MAX)?;
+    let files = Safetensors::open(folder)?;
+    // GPT-2's names stand in files with and without this.
+    let tensors = files.numbers("transformer.", &[".attn.bias", ".attn.masked_bias"])?;
+    let shelf = shelf_of(files.path(), tensors, packing);
+    let plan = config::plan(&Config { path: &path, json: &json }, &shelf)?;
+    decoder(&plan, shelf, pages, page_positions)
+}
+
+fn open_checkpoint(path: &Path, config: EngineConfig, packing: Packing) -> Result<Parts, InferError> {
+    let file = Checkpoint::open(path)?;
+    let decoder = checkpoint_decoder(&file, packing, config.pages, config.page_positions)?;
+    let vocabulary = Vocabulary::of_llama2c(&path.with_file_name("tokenizer.bin"), decoder.sizes().vocabulary)?;
+    Ok(Parts { name: name_of(path), decoder, vocabulary, template: None })
+}
+
+/// The plan of llama2.c's only architecture.
+fn checkpoint_decoder(
+    file: &Checkpoint,
+    packing: Packing,
+    pages: usize,
+    page_positions: usize,
+) -> Result<PackedDecoder, InferError> {
+    let [architecture, ..] = ARCHITECTURES;
+    let names = architecture.names(false);
+    let shelf = shelf_of(file.path(), file.tensors(), packing);
+    let header = file.header();
+    let dim = header.width / header.heads;
+    let plan = Plan {
+        architecture,
+        names,
+        sizes: super::packed::Sizes {
+            vocabulary: header.vocabulary,
+            width: header.width,
+            heads: header.heads,
+            kv_heads: header.kv_heads,
+            dim: attention_dim(dim),
+            feed_forward: header.feed_forward,
+            norm: architecture.norm,
+            norm_epsilon: 1e-5,
+            mlp: architecture.mlp,
+            scale: 1.0 / (dim as f32).sqrt(),
+            context: header.context,
+        },
+        dim,
+        windows: vec![None; header.layers],
+        rotary: Some(rope::Scaling::None.rotary(dim, 10_000.0)),
+        neighbours: true,
+        biases: [false; 3],
+        tied: header.tied,
+    };
+    plan.check().map_err(|what| shelf.unfit(what))?;
+    decoder(&plan, shelf, pages, page_positions)
+}
+
+pub(crate) fn shelf_of<'a>(path: &Path, tensors: crate::formats::safetensors::Numbers<'a>, packing: Packing) -> Shelf<'a> {
+    let tensors: BTreeMap<_, _> =
+        tensors.into_iter().map(|(name, (shape, encoding, bytes))| (name, Tensor { shape, encoding, bytes })).collect();
+    Shelf::new(path.to_owned(), tensors, packing)
+}
+
+fn decoder(plan: &Plan, shelf: Shelf<'_>, pages: usize, page_positions: usize) -> Result<PackedDecoder, InferError> {
     if ![32, 64, 128, 256].contains(&page_positions) {
         return Err(InferError::Engine {
             what: format!("pages of {page_positions} positions; there are 32, 64, 128 or 256"),
         });
     }
-    let (sizes, layers) = sizes(file)?;
-    let weights = weights(file, &sizes, layers)?;
-    Ok(PackedDecoder::new(sizes, weights, pages, page_positions))
+    let weights = plan.weights(shelf)?;
+    Ok(PackedDecoder::new(plan.sizes, weights, pages, page_positions))
 }
 
-/// Reads the sizes, and the number of layers.
-fn sizes(file: &Gguf) -> Result<(Sizes, usize), InferError> {
-    let architecture = file.text("general.architecture")?;
-    if architecture != "llama" {
-        return Err(file.unfit(format!("its general.architecture is {architecture:?}; \"llama\" is known here")));
-    }
-    for (key, value) in file.pairs() {
-        // What would change the arithmetic is refused, and not passed over.
-        if key.starts_with("llama.rope.scaling.type") && *value != Value::Text("none".to_owned()) {
-            return Err(file.unfit(format!("{key} is {value:?}, which is not supported")));
-        }
-    }
-    let size = |key: &str| -> Result<Option<usize>, InferError> {
-        let key = format!("llama.{key}");
-        match file.size(&key)? {
-            Some(value) if value == 0 || value > SIZE_MAX => Err(file.unfit(format!("{key} is {value}"))),
-            value => Ok(value),
-        }
-    };
-    let needed = |key: &str| size(key)?.ok_or_else(|| file.unfit(format!("it has no llama.{key}")));
-    let (width, heads) = (needed("embedding_length")?, needed("attention.head_count")?);
-    let kv_heads = size("attention.head_count_kv")?.unwrap_or(heads);
-    let dim = size("attention.key_length")?.unwrap_or(width / heads);
-    let layers = needed("block_count")?;
-    if layers > LAYERS_MAX || !heads.is_multiple_of(kv_heads) || dim == 0 || !dim.is_multiple_of(16) {
-        let what = format!("{layers} layers, {heads} heads with {kv_heads} of keys, {dim} dimensions of a head");
-        return Err(file.unfit(what));
-    }
-    if size("attention.value_length")?.is_some_and(|value| value != dim)
-        || size("rope.dimension_count")?.is_some_and(|count| count != dim)
-    {
-        return Err(file.unfit("its values or rotary positions have other dimensions than its keys".to_owned()));
-    }
-    let embedding = tensor(file, "token_embd.weight")?;
-    let vocabulary = embedding.shape.first().copied().unwrap_or(0);
-    let norm_epsilon = file.number("llama.attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5) as f32;
-    let rope_theta = file.number("llama.rope.freq_base")?.unwrap_or(10_000.0);
-    if vocabulary == 0
-        || vocabulary > SIZE_MAX
-        || !(norm_epsilon.is_finite() && norm_epsilon > 0.0)
-        || !(rope_theta.is_finite() && rope_theta > 0.0)
-    {
-        return Err(file.unfit(format!("{vocabulary} tokens, epsilon {norm_epsilon}, rotary base {rope_theta}")));
-    }
-    let context = needed("context_length")?.min(CONTEXT_MAX);
-    let feed_forward = needed("feed_forward_length")?;
-    Ok((Sizes { vocabulary, width, heads, kv_heads, dim, feed_forward, norm_epsilon, rope_theta, context }, layers))
+/// The dimensions of a head that attention takes for so many.
+fn attention_dim(dim: usize) -> usize {
+    dim.next_multiple_of(16)
 }
 
-fn weights(file: &Gguf, sizes: &Sizes, layers: usize) -> Result<Weights, InferError> {
-    let Sizes { vocabulary, width, heads, kv_heads, dim, feed_forward, .. } = *sizes;
-    let matrix = |name: &str, rows: usize, columns: usize| matrix(file, name, rows, columns, None);
-    let rotated = |name: &str, heads: usize| self::matrix(file, name, heads * dim, width, Some(dim));
-    let mut used = 2 + usize::from(file.tensors().contains_key("output.weight"));
-    let layer = |index: usize| -> Result<Layer, InferError> {
-        let name = |part: &str| format!("blk.{index}.{part}.weight");
-        Ok(Layer {
-            attention_norm: vector(file, &name("attn_norm"), width)?,
-            query: rotated(&name("attn_q"), heads)?,
-            key: rotated(&name("attn_k"), kv_heads)?,
-            value: matrix(&name("attn_v"), kv_heads * dim, width)?,
-            output: matrix(&name("attn_output"), width, heads * dim)?,
-            mlp_norm: vector(file, &name("ffn_norm"), width)?,
-            gate: matrix(&name("ffn_gate"), feed_forward, width)?,
-            up: matrix(&name("ffn_up"), feed_forward, width)?,
-            down: matrix(&name("ffn_down"), width, feed_forward)?,
-        })
-    };
-    let layers = (0..layers).map(layer).collect::<Result<Vec<_>, _>>()?;
-    used += 9 * layers.len();
-    if used != file.tensors().len() {
-        return Err(file.unfit(format!("it has {} tensors, and a model of this kind {used}", file.tensors().len())));
-    }
-    let head = file.tensors().contains_key("output.weight");
-    Ok(Weights {
-        embedding: matrix("token_embd.weight", vocabulary, width)?,
-        layers,
-        norm: vector(file, "output_norm.weight", width)?,
-        head: if head { Some(matrix("output.weight", vocabulary, width)?) } else { None },
-    })
-}
-
-fn tensor<'a>(file: &'a Gguf, name: &str) -> Result<&'a TensorInfo, InferError> {
-    file.tensors().get(name).ok_or_else(|| file.unfit(format!("tensor {name} is missing")))
-}
-
-fn vector(file: &Gguf, name: &str, length: usize) -> Result<Vec<f32>, InferError> {
-    let tensor = tensor(file, name)?;
-    if tensor.encoding != Encoding::F32 || tensor.shape != [length] {
-        return Err(file.unfit(format!(
-            "tensor {name} is {:?} {:?}, and should be F32 [{length}]",
-            tensor.encoding, tensor.shape
-        )));
-    }
-    let mut values = vec![0.0; length];
-    tensor.encoding.dequantise(&mut values, file.bytes(tensor));
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(place) => Err(file.unfit(format!("tensor {name} holds {} at {place}", values[place]))),
-        None => Ok(values),
+fn is_gguf(path: &Path) -> Result<bool, InferError> {
+    use std::io::Read as _;
+    let mut magic = [0; 4];
+    let mut file = std::fs::File::open(path).map_err(InferError::io("open", path))?;
+    match file.read_exact(&mut magic) {
+        Ok(()) => Ok(&magic == b"GGUF"),
+        // A file that is cut off is told apart by its name.
+        Err(_) => Ok(path.extension().is_some_and(|end| end == "gguf")),
     }
 }
 
-/// A matrix. With `halves` its rows come in heads of so many, in which the file has the two halves of a rotated pair beside
-/// each other, and we have them half a head apart, as Hugging Face does: whole rows change their places.
-fn matrix(
-    file: &Gguf,
-    name: &str,
-    rows: usize,
-    columns: usize,
-    halves: Option<usize>,
-) -> Result<PackedMatrix, InferError> {
-    let tensor = tensor(file, name)?;
-    if tensor.shape != [rows, columns] {
-        return Err(file.unfit(format!("tensor {name} is {:?}, and should be [{rows}, {columns}]", tensor.shape)));
-    }
-    let mut bytes = Cow::Borrowed(file.bytes(tensor));
-    if let Some(dim) = halves {
-        let row_bytes = tensor.encoding.row_bytes(columns);
-        let row = |place: usize| {
-            let (head, within) = (place / dim, place % dim);
-            head * dim + within % (dim / 2) * 2 + within / (dim / 2)
-        };
-        bytes =
-            Cow::Owned((0..rows).flat_map(|place| &bytes[row(place) * row_bytes..][..row_bytes]).copied().collect());
-    }
-    Ok(PackedMatrix::pack(tensor.encoding, rows, columns, &bytes))
+/// What a file or folder is called.
+pub(crate) fn name_of(path: &Path) -> String {
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
+
+#[cfg(test)]
+mod tests;

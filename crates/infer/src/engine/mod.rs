@@ -8,7 +8,7 @@
 //! are (the promise of the model's kernels), draws follow the request's own seed, and guesses change nothing.
 
 mod grammar;
-mod load;
+pub(crate) mod load;
 mod packed;
 mod pages;
 mod schedule;
@@ -21,8 +21,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use grammar::{Matcher, Structure, Structures};
-pub use load::{Opened, gguf_decoder, open_gguf};
-pub use packed::{Layer, PackedDecoder, Sizes, Weights};
+pub use load::{Opened, Packing, gguf_decoder, open, open_decoder, open_gguf};
+pub use packed::{Layer, Linear, Mlp, NormWeights, PackedDecoder, Rotary, Sizes, Weights};
 pub use schedule::{Batch, Forward, Part};
 pub use writer::{Event, Failure, Request, Summary};
 

@@ -1,4 +1,7 @@
-//! A decoder of Llama's kind on packed weights: what [`super::Engine`] serves a GGUF file with.
+//! A decoder on packed weights: what [`super::Engine`] serves the files of other programs with.
+//!
+//! One decoder for every architecture; what they differ in is data: [`Sizes`], [`Rotary`], and which biases, norms and
+//! tables [`Weights`] hold. Norms stand before attention and before the MLP.
 //!
 //! | letter | meaning |
 //! |---|---|
@@ -6,20 +9,22 @@
 //! | `w` | width of the residual stream |
 //! | `h`, `k` | query heads, heads of keys and values |
 //! | `d` | dimensions of a head |
+//! | `f` | elements between the MLP's two products |
 //!
-//! Weights stay as the file has them, in groups of 16 rows; rows of activations are rounded to bytes. A row has the same
-//! bits whatever the other rows of the step are: products, norms and attention are computed row by row in an order of
-//! their own.
+//! Weights stay as the file has them, in groups of 16 rows; rows of activations are rounded to what the weights'
+//! encoding asks for. A row has the same bits whatever the other rows of the step are: products, norms and attention
+//! are computed row by row in an order of their own.
 
 use kernels::attention::paged::{PagedAttention, Pages, Sequence};
 use kernels::f16::F16;
 use kernels::norm::{Input, Kind, Moments, Norm};
+use kernels::pointwise::Pointwise;
 use kernels::position::RotaryTable;
 use kernels::quantised::{Activations, PackedMatrix, Product, multiply, multiply_add, multiply_all, multiply_swiglu};
 
 use super::schedule::{Batch, Forward, Part};
 
-/// Sizes of a decoder.
+/// Sizes of a decoder, and its formulas.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sizes {
     /// Tokens that there are.
@@ -30,39 +35,85 @@ pub struct Sizes {
     pub heads: usize,
     /// Heads of keys and values, a divisor of `heads`.
     pub kv_heads: usize,
-    /// Dimensions of a head.
+    /// Dimensions of a head, a multiple of 16; those that a model lacks are zeros.
     pub dim: usize,
-    /// Elements between gate and down.
+    /// Elements between the MLP's two products.
     pub feed_forward: usize,
-    /// Added to the mean square by norms.
+    /// Which norm.
+    pub norm: Kind,
+    /// Added to the variance or mean square by norms.
     pub norm_epsilon: f32,
-    /// The base of the rotary frequencies.
-    pub rope_theta: f64,
+    /// What stands between the MLP's two products.
+    pub mlp: Mlp,
+    /// The factor of the scores, usually `1/√d` of the model's own `d`.
+    pub scale: f32,
     /// The longest sequence.
     pub context: usize,
+}
+
+/// What stands between the MLP's two products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mlp {
+    /// `silu(gate) · up` (Shazeer 2020).
+    SwiGlu,
+    /// GELU by its tanh form (Hendrycks & Gimpel 2016).
+    GeluTanh,
+    /// GELU by the normal distribution.
+    Gelu,
+}
+
+/// Rotary positions: how fast each pair of dimensions turns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rotary {
+    /// Radians a position, for the pairs `(i, i + n)` of the first `2n` dimensions of a head.
+    pub frequencies: Vec<f64>,
+    /// What cosines and sines are multiplied by; 1 but for YaRN.
+    pub factor: f64,
+}
+
+/// `y = x·Wᵀ + b`.
+#[derive(Debug)]
+pub struct Linear {
+    /// `[out, in]`.
+    pub weight: PackedMatrix,
+    /// `[out]`.
+    pub bias: Option<Vec<f32>>,
+}
+
+/// The parameters of a norm.
+#[derive(Debug)]
+pub struct NormWeights {
+    /// The factor of each column.
+    pub weight: Vec<f32>,
+    /// What is added to each column.
+    pub bias: Option<Vec<f32>>,
 }
 
 /// A layer's weights.
 #[derive(Debug)]
 pub struct Layer {
     /// Before attention, `[w]`.
-    pub attention_norm: Vec<f32>,
+    pub attention_norm: NormWeights,
     /// `[h·d, w]`.
-    pub query: PackedMatrix,
+    pub query: Linear,
     /// `[k·d, w]`.
-    pub key: PackedMatrix,
+    pub key: Linear,
     /// `[k·d, w]`.
-    pub value: PackedMatrix,
+    pub value: Linear,
+    /// Norms of each head's queries and keys before they are turned, `[d]`.
+    pub head_norms: Option<[NormWeights; 2]>,
+    /// How many positions a row sees, its own among them; all of them if not set.
+    pub window: Option<usize>,
     /// `[w, h·d]`.
-    pub output: PackedMatrix,
+    pub output: Linear,
     /// Before the MLP, `[w]`.
-    pub mlp_norm: Vec<f32>,
+    pub mlp_norm: NormWeights,
+    /// `[f, w]`, where the MLP has a gate.
+    pub gate: Option<Linear>,
     /// `[f, w]`.
-    pub gate: PackedMatrix,
-    /// `[f, w]`.
-    pub up: PackedMatrix,
+    pub up: Linear,
     /// `[w, f]`.
-    pub down: PackedMatrix,
+    pub down: Linear,
 }
 
 /// All weights.
@@ -70,10 +121,14 @@ pub struct Layer {
 pub struct Weights {
     /// `[vocabulary, w]`; the head as well where there is no other.
     pub embedding: PackedMatrix,
+    /// Learned positions `[context, w]`, added to the embedding.
+    pub positions: Option<Vec<f32>>,
+    /// Rotary positions.
+    pub rotary: Option<Rotary>,
     /// The layers in their order.
     pub layers: Vec<Layer>,
     /// At the end, `[w]`.
-    pub norm: Vec<f32>,
+    pub norm: NormWeights,
     /// `[vocabulary, w]`.
     pub head: Option<PackedMatrix>,
 }
@@ -86,7 +141,7 @@ pub struct PackedDecoder {
     pages: Pages,
     /// The pages of each layer.
     caches: Vec<Vec<F16>>,
-    rotary: RotaryTable,
+    rotary: Option<RotaryTable>,
     activations: Activations,
     buffers: Buffers,
 }
@@ -102,6 +157,7 @@ struct Buffers {
     value: Vec<f32>,
     mixed: Vec<f32>,
     inner: Vec<f32>,
+    other: Vec<f32>,
     positions_n: Vec<u32>,
     logits: Vec<f32>,
 }
@@ -113,27 +169,16 @@ impl PackedDecoder {
     /// When a weight does not have its size, or pages do not have 32, 64, 128 or 256 positions.
     #[must_use]
     pub fn new(sizes: Sizes, weights: Weights, pages: usize, page_positions: usize) -> Self {
-        let Sizes { vocabulary, width, heads, kv_heads, dim, feed_forward, .. } = sizes;
-        let is = |matrix: &PackedMatrix, rows: usize, columns: usize| {
-            assert_eq!((matrix.rows(), matrix.columns()), (rows, columns), "sizes of a matrix");
-        };
-        is(&weights.embedding, vocabulary, width);
-        weights.head.iter().for_each(|head| is(head, vocabulary, width));
-        for layer in &weights.layers {
-            is(&layer.query, heads * dim, width);
-            is(&layer.key, kv_heads * dim, width);
-            is(&layer.value, kv_heads * dim, width);
-            is(&layer.output, width, heads * dim);
-            is(&layer.gate, feed_forward, width);
-            is(&layer.up, feed_forward, width);
-            is(&layer.down, width, feed_forward);
-            assert_eq!((layer.attention_norm.len(), layer.mlp_norm.len()), (width, width), "sizes of norms");
-        }
-        assert_eq!(weights.norm.len(), width, "size of the norm");
-        let shape = Pages { positions: page_positions, kv_heads, dim };
+        check(&sizes, &weights);
+        let shape = Pages { positions: page_positions, kv_heads: sizes.kv_heads, dim: sizes.dim };
+        // No sequence is longer than all pages together.
+        let longest = sizes.context.min(pages.saturating_mul(page_positions));
+        let rotary = weights.rotary.as_ref();
+        let rotary =
+            rotary.map(|rotary| RotaryTable::with_frequencies(longest, sizes.dim, &rotary.frequencies, rotary.factor));
         Self {
             caches: weights.layers.iter().map(|_| vec![F16::default(); pages * shape.elements()]).collect(),
-            rotary: RotaryTable::new(sizes.context, dim, sizes.rope_theta),
+            rotary,
             activations: Activations::new(),
             buffers: Buffers::default(),
             sizes,
@@ -153,30 +198,68 @@ impl PackedDecoder {
     pub fn bytes_per_token(&self) -> usize {
         let layer = |layer: &Layer| {
             let Layer { query, key, value, output, gate, up, down, .. } = layer;
-            [query, key, value, output, gate, up, down].into_iter().map(PackedMatrix::bytes).sum::<usize>()
+            let all = [query, key, value, output, up, down].into_iter().chain(gate);
+            all.map(|linear| linear.weight.bytes()).sum::<usize>()
         };
         let head = self.weights.head.as_ref().unwrap_or(&self.weights.embedding);
         self.weights.layers.iter().map(layer).sum::<usize>() + head.bytes()
     }
 
     fn layer(&mut self, index: usize, batch: &Batch) {
+        self.attention(index, batch);
+        let Self { sizes, weights, activations, buffers, .. } = self;
+        let (layer, count) = (&weights.layers[index], batch.tokens.len() * sizes.feed_forward);
+        let Buffers { x_nw, normed_nw, moments_n, inner, other, .. } = buffers;
+        norm(sizes, &layer.mlp_norm).forward(&mut normed_nw[..], moments_n, Input::Rows(x_nw));
+        match &layer.gate {
+            Some(gate) if gate.bias.is_none() && layer.up.bias.is_none() => {
+                activations.prepare(normed_nw, sizes.width, &[&gate.weight, &layer.up.weight]);
+                multiply_swiglu(sized(inner, count), &gate.weight, &layer.up.weight, activations);
+            }
+            Some(gate) => {
+                activations.prepare(normed_nw, sizes.width, &[&gate.weight, &layer.up.weight]);
+                multiply_biased(&mut [(sized(inner, count), gate), (sized(other, count), &layer.up)], activations);
+                kernels::swiglu(inner, other);
+            }
+            None => {
+                activations.prepare(normed_nw, sizes.width, &[&layer.up.weight]);
+                multiply_biased(&mut [(sized(other, count), &layer.up)], activations);
+                let gelu = if sizes.mlp == Mlp::GeluTanh { Pointwise::Gelu } else { Pointwise::GeluExact };
+                gelu.forward(sized(inner, count), other);
+            }
+        }
+        activations.prepare(inner, sizes.feed_forward, &[&layer.down.weight]);
+        multiply_add(x_nw, &layer.down.weight, activations);
+        add_bias(x_nw, layer.down.bias.as_deref());
+    }
+
+    /// Attention with its norm and its products; its result is added to the residual stream.
+    fn attention(&mut self, index: usize, batch: &Batch) {
         let Self { sizes, weights, caches, rotary, activations, buffers, pages, .. } = self;
-        let Sizes { width, heads, kv_heads, dim, feed_forward, norm_epsilon, .. } = *sizes;
+        let Sizes { width, heads, kv_heads, dim, scale, .. } = *sizes;
         let (layer, cache, rows) = (&weights.layers[index], &mut caches[index], batch.tokens.len());
-        let Buffers { x_nw, normed_nw, moments_n, query, key, value, mixed, inner, positions_n, .. } = buffers;
-        let norm = |weight_w| Norm { kind: Kind::RootMeanSquare, weight_w, bias_w: None, epsilon: norm_epsilon };
-        norm(&layer.attention_norm).forward(sized(normed_nw, rows * width), moments_n, Input::Rows(x_nw));
-        activations.prepare(normed_nw, width, &[&layer.query, &layer.key, &layer.value]);
-        multiply_all(
+        let Buffers { x_nw, normed_nw, moments_n, query, key, value, mixed, other, positions_n, .. } = buffers;
+        norm(sizes, &layer.attention_norm).forward(sized(normed_nw, rows * width), moments_n, Input::Rows(x_nw));
+        activations.prepare(normed_nw, width, &[&layer.query.weight, &layer.key.weight, &layer.value.weight]);
+        multiply_biased(
             &mut [
-                Product { y: sized(query, rows * heads * dim), weights: &layer.query, add: false },
-                Product { y: sized(key, rows * kv_heads * dim), weights: &layer.key, add: false },
-                Product { y: sized(value, rows * kv_heads * dim), weights: &layer.value, add: false },
+                (sized(query, rows * heads * dim), &layer.query),
+                (sized(key, rows * kv_heads * dim), &layer.key),
+                (sized(value, rows * kv_heads * dim), &layer.value),
             ],
             activations,
         );
-        rotary.forward(&mut query[..], heads * dim, 0..heads, positions_n);
-        rotary.forward(&mut key[..], kv_heads * dim, 0..kv_heads, positions_n);
+        if let Some(norms) = &layer.head_norms {
+            for (all, weights) in [&mut *query, &mut *key].into_iter().zip(norms) {
+                let mut moments = vec![Moments::default(); all.len() / dim];
+                norm(sizes, weights).forward(sized(other, all.len()), &mut moments, Input::Rows(all));
+                std::mem::swap(all, other);
+            }
+        }
+        if let Some(rotary) = rotary {
+            rotary.forward(&mut query[..], heads * dim, 0..heads, positions_n);
+            rotary.forward(&mut key[..], kv_heads * dim, 0..kv_heads, positions_n);
+        }
         let mut sequences = Vec::with_capacity(batch.parts.len());
         for Part { rows, position, pages: table } in &batch.parts {
             for (row, position) in rows.clone().zip(*position..) {
@@ -185,16 +268,11 @@ impl PackedDecoder {
             }
             sequences.push(Sequence { table, rows: rows.clone(), position: *position });
         }
-        let scale = 1.0 / (dim as f32).sqrt();
-        let attention = PagedAttention { pages: *pages, sequences: &sequences, heads, scale, window: None };
+        let attention = PagedAttention { pages: *pages, sequences: &sequences, heads, scale, window: layer.window };
         attention.run(sized(mixed, rows * heads * dim), query, cache);
-        activations.prepare(mixed, heads * dim, &[&layer.output]);
-        multiply_add(x_nw, &layer.output, activations);
-        norm(&layer.mlp_norm).forward(&mut normed_nw[..], moments_n, Input::Rows(x_nw));
-        activations.prepare(normed_nw, width, &[&layer.gate, &layer.up]);
-        multiply_swiglu(sized(inner, rows * feed_forward), &layer.gate, &layer.up, activations);
-        activations.prepare(inner, feed_forward, &[&layer.down]);
-        multiply_add(x_nw, &layer.down, activations);
+        activations.prepare(mixed, heads * dim, &[&layer.output.weight]);
+        multiply_add(x_nw, &layer.output.weight, activations);
+        add_bias(x_nw, layer.output.bias.as_deref());
     }
 }
 
@@ -210,6 +288,11 @@ impl Forward for PackedDecoder {
         for Part { rows, position, .. } in &batch.parts {
             positions_n.extend(*position as u32..(*position + rows.len()) as u32);
         }
+        if let Some(table) = &self.weights.positions {
+            for (position, x) in positions_n.iter().zip(x_nw.chunks_exact_mut(width)) {
+                kernels::axpy(x, 1.0, &table[*position as usize * width..][..width]);
+            }
+        }
         for index in 0..self.weights.layers.len() {
             self.layer(index, batch);
         }
@@ -220,10 +303,8 @@ impl Forward for PackedDecoder {
             wanted_nw.extend_from_slice(&x_nw[row * width..(row + 1) * width]);
         }
         let count = batch.wanted.len();
-        let norm =
-            Norm { kind: Kind::RootMeanSquare, weight_w: &weights.norm, bias_w: None, epsilon: sizes.norm_epsilon };
         let normed = sized(normed_nw, count * width);
-        norm.forward(&mut normed[..], sized(moments_n, count), Input::Rows(wanted_nw));
+        norm(sizes, &weights.norm).forward(&mut normed[..], sized(moments_n, count), Input::Rows(wanted_nw));
         let head = weights.head.as_ref().unwrap_or(&weights.embedding);
         activations.prepare(normed, width, &[head]);
         let logits = sized(logits, count * sizes.vocabulary);
@@ -233,6 +314,61 @@ impl Forward for PackedDecoder {
 
     fn vocabulary(&self) -> usize {
         self.sizes.vocabulary
+    }
+}
+
+/// # Panics
+/// When a weight does not have its size.
+fn check(sizes: &Sizes, weights: &Weights) {
+    let Sizes { vocabulary, width, heads, kv_heads, dim, feed_forward, context, .. } = *sizes;
+    let matrix = |matrix: &PackedMatrix, rows: usize, columns: usize| {
+        assert_eq!((matrix.rows(), matrix.columns()), (rows, columns), "sizes of a matrix");
+    };
+    let linear = |linear: &Linear, rows: usize, columns: usize| {
+        matrix(&linear.weight, rows, columns);
+        assert!(linear.bias.as_ref().is_none_or(|bias| bias.len() == rows), "size of a bias");
+    };
+    let norm = |norm: &NormWeights, size: usize| {
+        assert!(norm.weight.len() == size && norm.bias.as_ref().is_none_or(|bias| bias.len() == size), "a norm's size");
+    };
+    matrix(&weights.embedding, vocabulary, width);
+    weights.head.iter().for_each(|head| matrix(head, vocabulary, width));
+    assert!(weights.positions.as_ref().is_none_or(|table| table.len() == context * width), "a row for each position");
+    for layer in &weights.layers {
+        linear(&layer.query, heads * dim, width);
+        linear(&layer.key, kv_heads * dim, width);
+        linear(&layer.value, kv_heads * dim, width);
+        linear(&layer.output, width, heads * dim);
+        layer.gate.iter().for_each(|gate| linear(gate, feed_forward, width));
+        assert_eq!(layer.gate.is_some(), sizes.mlp == Mlp::SwiGlu, "a gate");
+        linear(&layer.up, feed_forward, width);
+        linear(&layer.down, width, feed_forward);
+        norm(&layer.attention_norm, width);
+        norm(&layer.mlp_norm, width);
+        layer.head_norms.iter().flatten().for_each(|weights| norm(weights, dim));
+    }
+    norm(&weights.norm, width);
+}
+
+fn norm<'a>(sizes: &Sizes, weights: &'a NormWeights) -> Norm<'a> {
+    let (weight_w, bias_w) = (&weights.weight[..], weights.bias.as_deref());
+    Norm { kind: sizes.norm, weight_w, bias_w, epsilon: sizes.norm_epsilon }
+}
+
+/// `y = x·Wᵀ + b` for each pair, in one parallel region.
+fn multiply_biased(all: &mut [(&mut [f32], &Linear)], activations: &Activations) {
+    let mut products: Vec<_> =
+        all.iter_mut().map(|(y, linear)| Product { y, weights: &linear.weight, add: false }).collect();
+    multiply_all(&mut products, activations);
+    for (y, linear) in all {
+        add_bias(y, linear.bias.as_deref());
+    }
+}
+
+/// Adds a bias to every row.
+fn add_bias(rows: &mut [f32], bias: Option<&[f32]>) {
+    if let Some(bias) = bias {
+        rows.chunks_exact_mut(bias.len()).for_each(|row| kernels::axpy(row, 1.0, bias));
     }
 }
 

@@ -4,7 +4,10 @@
 //! what does not fit is an error with the file's name.
 
 pub mod gguf;
+pub mod llama2c;
+pub mod safetensors;
 pub mod template;
+pub(crate) mod tokenizer_json;
 pub mod vocabulary;
 
 use kernels::quantised::Encoding;

@@ -14,7 +14,7 @@ use super::gguf::{Gguf, Value};
 use crate::error::InferError;
 
 /// The space of SentencePiece and WordPiece, U+2581.
-const SPACE: &str = "\u{2581}";
+pub(super) const SPACE: &str = "\u{2581}";
 /// GPT-2's cuts.
 const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// The cuts of Llama 3, but for its numbers.
@@ -24,11 +24,11 @@ const LLAMA_3: [&str; 2] =
 /// A tokenizer from a file's vocabulary.
 pub struct Vocabulary {
     /// The bytes that each token stands for; none for control tokens.
-    bytes: Vec<Vec<u8>>,
-    encoder: Encoder,
+    pub(super) bytes: Vec<Vec<u8>>,
+    pub(super) encoder: Encoder,
     /// Tokens that are found in any text, and those that are found where roles are; the longest first.
-    user: Vec<(String, u32)>,
-    control: Vec<(String, u32)>,
+    pub(super) user: Vec<(String, u32)>,
+    pub(super) control: Vec<(String, u32)>,
     /// The token that begins a text, where one is wanted.
     pub begin: Option<u32>,
     /// The tokens that end a text.
@@ -41,9 +41,14 @@ impl std::fmt::Debug for Vocabulary {
     }
 }
 
-enum Encoder {
+pub(super) enum Encoder {
     /// Byte-level BPE, or WordPiece.
     Crate(Box<Tokenizer>),
+    /// A file of the crate's own, which finds added tokens itself: for texts, and for texts with roles.
+    Whole {
+        plain: Box<Tokenizer>,
+        roles: Box<Tokenizer>,
+    },
     SentencePiece(SentencePiece),
 }
 
@@ -109,12 +114,17 @@ impl Vocabulary {
         };
         self.begin = token("bos_token_id")?.filter(|_| begins);
         self.ends = [token("eos_token_id")?, token("eot_token_id")?].into_iter().flatten().collect();
+        self.add_usual_ends();
+        Ok(())
+    }
+
+    /// Adds the control tokens that end a text in every model that has them.
+    pub(super) fn add_usual_ends(&mut self) {
         for name in ["<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end|>", "<end_of_turn>"] {
             self.ends.extend(self.control.iter().filter(|(word, _)| word == name).map(|(_, token)| *token));
         }
         self.ends.sort_unstable();
         self.ends.dedup();
-        Ok(())
     }
 
     /// The number of tokens.
@@ -134,6 +144,9 @@ impl Vocabulary {
     /// # Errors
     /// [`InferError::Tokenizer`] when the crate fails, which no text should make it do.
     pub fn encode(&self, text: &str, roles: bool) -> Result<Vec<u32>, InferError> {
+        if let Encoder::Whole { plain, roles: with_roles } = &self.encoder {
+            return ids(if roles { with_roles } else { plain }, text);
+        }
         let mut tokens = Vec::new();
         let (mut rest, mut first) = (text, true);
         while !rest.is_empty() {
@@ -157,16 +170,18 @@ impl Vocabulary {
 
     fn encode_plain(&self, text: &str, first: bool, tokens: &mut Vec<u32>) -> Result<(), InferError> {
         match &self.encoder {
-            Encoder::Crate(tokenizer) => {
-                let encoding = tokenizer
-                    .encode_fast(text, false)
-                    .map_err(|error| InferError::Tokenizer { verb: "use", what: error.to_string() })?;
-                tokens.extend_from_slice(encoding.get_ids());
-            }
+            Encoder::Crate(tokenizer) | Encoder::Whole { plain: tokenizer, .. } => tokens.extend(ids(tokenizer, text)?),
             Encoder::SentencePiece(pieces) => pieces.encode(text, first, tokens),
         }
         Ok(())
     }
+}
+
+/// The tokens of a text, none added at its ends.
+fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, InferError> {
+    let encoding = tokenizer.encode_fast(text, false);
+    let encoding = encoding.map_err(|error| InferError::Tokenizer { verb: "use", what: error.to_string() })?;
+    Ok(encoding.get_ids().to_vec())
 }
 
 /// The crate's tokenizer of a description.
@@ -257,13 +272,13 @@ fn word_piece(file: &Gguf, words: &[String]) -> Result<Encoder, InferError> {
 
 /// SentencePiece's BPE (Kudo & Richardson 2018): of all neighbours whose joined text is a token, those with the best
 /// score are joined first, of equal ones the leftmost.
-struct SentencePiece {
-    tokens: HashMap<String, (u32, f32)>,
+pub(super) struct SentencePiece {
+    pub(super) tokens: HashMap<String, (u32, f32)>,
     /// The token of each byte.
-    bytes: Vec<Option<u32>>,
-    unknown: Option<u32>,
+    pub(super) bytes: Vec<Option<u32>>,
+    pub(super) unknown: Option<u32>,
     /// A space stands before the text.
-    space_before: bool,
+    pub(super) space_before: bool,
 }
 
 fn sentence_piece(file: &Gguf, words: &[String], kinds: &[i64]) -> Result<Encoder, InferError> {
@@ -363,7 +378,7 @@ impl SentencePiece {
 }
 
 /// The bytes of a word of GPT-2's alphabet, in which every byte is a visible character.
-fn byte_level_bytes(word: &str) -> Vec<u8> {
+pub(super) fn byte_level_bytes(word: &str) -> Vec<u8> {
     let byte = |character: char| -> Option<u8> {
         let code = u32::from(character);
         let visible = |code: u32| matches!(code, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
@@ -377,7 +392,7 @@ fn byte_level_bytes(word: &str) -> Vec<u8> {
 }
 
 /// The bytes of a piece: a space for its mark, one byte for `<0xNN>`.
-fn piece_bytes(word: &str) -> Vec<u8> {
+pub(super) fn piece_bytes(word: &str) -> Vec<u8> {
     let hexadecimal = word.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     match hexadecimal.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
         Some(byte) if word.len() == 6 => vec![byte],

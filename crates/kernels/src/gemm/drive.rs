@@ -110,16 +110,16 @@ fn pieces(panels: usize, most: usize) -> Vec<(usize, usize)> {
 }
 
 /// Packed rows and columns, and where they lie in the product: the first and the number of each.
-struct Block<'a> {
-    a: &'a [u32],
-    b: &'a [u32],
-    rows: (usize, usize),
-    columns: (usize, usize),
+pub(super) struct Block<'a> {
+    pub(super) a: &'a [u32],
+    pub(super) b: &'a [u32],
+    pub(super) rows: (usize, usize),
+    pub(super) columns: (usize, usize),
 }
 
 /// Multiplies all panels of a block. Panels of the shared operand come in the outer loop: each is read once
 /// from the large cache and multiplied with all of the task's own ones.
-fn tiles(
+pub(super) fn tiles(
     engine: &Engine,
     finish: &Finish<'_>,
     block: &Block<'_>,

@@ -8,6 +8,7 @@ use crate::LANES;
 use crate::activation::exp;
 use crate::bf16::Bf16;
 use crate::isa::Isa;
+use crate::pointwise::{gelu_exact_derivative, gelu_exact_one};
 
 /// Where elements are written by several tasks, each its own ones.
 #[derive(Debug, Clone, Copy)]
@@ -336,6 +337,11 @@ fn activate(activation: Activation, values: &mut [f32]) {
                 *x /= 1.0 + exp(-gelu_argument(*x));
             }
         }
+        Activation::GeluExact => {
+            for x in values.iter_mut() {
+                *x = gelu_exact_one(*x);
+            }
+        }
         Activation::Silu => {
             for x in values.iter_mut() {
                 *x /= 1.0 + exp(-*x);
@@ -360,6 +366,11 @@ fn differentiate(activation: Activation, values: &mut [f32], at: &[f32]) {
                 let sigmoid = 1.0 / (1.0 + exp(-gelu_argument(x)));
                 let slope = 2.0 * FACTOR * (1.0 + 3.0 * CUBE * x * x);
                 *value *= sigmoid + x * slope * sigmoid * (1.0 - sigmoid);
+            }
+        }
+        Activation::GeluExact => {
+            for (value, x) in values.iter_mut().zip(at) {
+                *value *= gelu_exact_derivative(*x);
             }
         }
         Activation::Silu => {

@@ -19,11 +19,13 @@ mod batch;
 mod drive;
 mod finish;
 mod int8;
+mod packed;
 pub(crate) mod panel;
 mod portable;
 
 pub use batch::gemm_batch;
 pub use int8::{Bytes, int8};
+pub use packed::{PackedColumns, gemm_packed};
 
 use crate::bf16::Bf16;
 use finish::Finish;
@@ -234,6 +236,8 @@ pub enum Activation {
     Relu,
     /// `x · Φ(x)` with the hyperbolic tangent in place of `Φ` (Hendrycks & Gimpel 2016).
     Gelu,
+    /// `x · Φ(x)` with the normal distribution's `Φ`.
+    GeluExact,
     /// `x · sigmoid(x)`.
     Silu,
 }
