@@ -1,24 +1,20 @@
-//! What all handlers share: the model, the limits, the counters; who may ask, and how work leaves the
+//! What all handlers share: the model, the limits, the counters, the keys; and how work leaves the
 //! threads that talk to clients.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Request, State};
-use axum::http::uri::Authority;
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::middleware::Next;
-use axum::response::Response;
-use base::Digest;
-use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::access::Keyring;
 use crate::config::ServerConfig;
-use crate::metrics::{Metrics, UnderWay};
+use crate::metrics::Metrics;
 use crate::model::Loaded;
 use crate::refusal::{Refusal, Shape};
 use crate::slot::Slot;
@@ -35,9 +31,10 @@ pub(crate) struct App {
     pub(crate) draining: AtomicBool,
     /// Seconds since 1970.
     pub(crate) started_s: i64,
-    key: Option<Digest>,
+    pub(crate) keyring: Keyring,
     requests: Arc<Semaphore>,
     workers: Arc<Semaphore>,
+    waiting: AtomicUsize,
 }
 
 /// Asks work on another thread to end: its client is gone, or its time is up.
@@ -59,6 +56,23 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// A place in the queue, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a AtomicUsize, max: usize) -> Option<Self> {
+        let entered =
+            count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1));
+        entered.ok().map(|_| Self(count))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl App {
     pub(crate) fn new(config: ServerConfig, source: Arc<dyn Source>, first: Loaded) -> Self {
         let recorder = Recorder::new();
@@ -70,9 +84,10 @@ impl App {
             recorder,
             draining: AtomicBool::new(false),
             started_s: store::now_ms() / 1000,
-            key: config.key.as_ref().map(|key| Digest::of(key.as_bytes())),
+            keyring: Keyring::new(&config),
             requests: Arc::new(Semaphore::new(config.limits.requests_max)),
             workers: Arc::new(Semaphore::new(config.threads.max(1))),
+            waiting: AtomicUsize::new(0),
             config,
         }
     }
@@ -87,6 +102,14 @@ impl App {
 
     /// Waits for one of the few places where heavy work runs.
     pub(crate) async fn worker(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        if let Ok(permit) = self.workers.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        let queue_max = self.config.limits.queue_max;
+        let _waiting = Waiting::enter(&self.waiting, queue_max).ok_or_else(|| {
+            let message = format!("{queue_max} requests wait to be computed; try again in a second");
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        })?;
         let permit = self.workers.clone().acquire_owned().await;
         permit.map_err(|_| Refusal::internal("the server is closing"))
     }
@@ -143,45 +166,6 @@ impl App {
             }
         }
     }
-
-    /// With a key, every request must bring it. Without one, which is on loopback only, a web page must
-    /// not be able to ask through its visitor's browser: neither under another name that was made to
-    /// point here, nor from another origin.
-    fn authorise(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let Some(key) = &self.key else {
-            let local = |name| headers.get(name).is_none_or(|value| is_local(value.as_bytes()));
-            return if local(header::HOST) && local(header::ORIGIN) {
-                Ok(())
-            } else {
-                let message = "this server has no key, so it answers as localhost only; start it with a key";
-                Err(Refusal::new(StatusCode::FORBIDDEN, message))
-            };
-        };
-        let sent = headers.get(header::AUTHORIZATION).map(axum::http::HeaderValue::as_bytes);
-        let sent = sent.filter(|sent| sent.len() > 7 && sent[..7].eq_ignore_ascii_case(b"bearer "));
-        match sent {
-            Some(sent) if same(key, &Digest::of(&sent[7..])) => Ok(()),
-            _ => Err(Refusal::new(StatusCode::UNAUTHORIZED, "send the server's key as `Authorization: Bearer KEY`")),
-        }
-    }
-}
-
-/// Compares digests in a time that does not depend on where they differ.
-fn same(a: &Digest, b: &Digest) -> bool {
-    let differences = a.bytes().iter().zip(b.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
-    std::hint::black_box(differences) == 0
-}
-
-/// Whether a `Host` or an `Origin` names this machine.
-fn is_local(value: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(value) else { return false };
-    let authority = match text.split_once("://") {
-        Some((_, rest)) => rest,
-        None => text,
-    };
-    let Ok(authority) = authority.parse::<Authority>() else { return false };
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn check_content(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -206,47 +190,10 @@ pub(crate) fn too_slow(limit: Duration) -> Refusal {
     Refusal::new(StatusCode::GATEWAY_TIMEOUT, message)
 }
 
-/// Stands before every route, the unknown ones too: checks the key, catches panics, counts.
-pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let _under_way = UnderWay::count(&app.metrics.in_flight);
-    let (route, shape) = (route(request.uri()), shape(request.uri()));
-    let response = match app.authorise(request.headers()) {
-        Err(refusal) => refusal.response(shape),
-        Ok(()) => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
-            app.metrics.panics.fetch_add(1, Ordering::Relaxed);
-            Refusal::internal("a fault of the program; its log says more").response(shape)
-        }),
-    };
-    app.metrics.answered(route, response.status().as_u16(), begun.elapsed());
-    response
-}
-
 /// The shape of a route's errors.
 pub(crate) fn shape(uri: &Uri) -> Shape {
     if uri.path().starts_with("/v1/") { Shape::OpenAi } else { Shape::Inference }
 }
 
-/// The route's name in the metrics; what is not a route has one name in all.
-fn route(uri: &Uri) -> &'static str {
-    let parts: Vec<&str> = uri.path().split('/').skip(1).take(8).collect();
-    match parts[..] {
-        ["health", "live"] => "/health/live",
-        ["health", "ready"] => "/health/ready",
-        ["metrics"] => "/metrics",
-        ["traffic"] => "/traffic",
-        ["v1", "completions"] => "/v1/completions",
-        ["v1", "models"] => "/v1/models",
-        ["v1", "models", _] => "/v1/models/{model}",
-        ["v2"] => "/v2",
-        ["v2", "health", "live"] => "/v2/health/live",
-        ["v2", "health", "ready"] => "/v2/health/ready",
-        ["v2", "models", _] | ["v2", "models", _, "versions", _] => "/v2/models/{model}",
-        ["v2", "models", _, "ready"] | ["v2", "models", _, "versions", _, "ready"] => "/v2/models/{model}/ready",
-        ["v2", "models", _, "infer"] | ["v2", "models", _, "versions", _, "infer"] => "/v2/models/{model}/infer",
-        _ => "other",
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -70,6 +70,9 @@ pub(crate) fn read(body: &[u8], limits: &Limits) -> Result<Asked, Refusal> {
         .map_err(|error| Refusal::bad(format!("the body is not a completion request: {error}")))?;
     refuse_unsupported(&request)?;
     let prompts = texts(request.prompt, "prompt", limits.prompts_max)?.unwrap_or_else(|| vec![String::new()]);
+    for prompt in &prompts {
+        limits.check_prompt(prompt.len())?;
+    }
     if prompts.is_empty() {
         return Err(Refusal::bad_param("prompt", "there is no prompt"));
     }

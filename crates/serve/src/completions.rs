@@ -22,6 +22,7 @@ use infer::sampling::Sampling;
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 
+use crate::access::Charge;
 use crate::app::{App, too_slow};
 use crate::completion_request::{Asked, read};
 use crate::model::Loaded;
@@ -74,11 +75,12 @@ pub(crate) async fn complete(State(app): State<Arc<App>>, request: Request) -> R
 
 async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
     let permit = app.admit()?;
+    let charge = Charge::of(&request);
     let body = app.read_body(request).await?;
     let asked = read(&body, &app.config.limits)?;
     let current = app.slot.current();
     let pinned = check_model(&current, asked.model.as_deref())?;
-    let job = Job { id: next_id(), created_s: store::now_ms() / 1000, asked, pinned };
+    let job = Job { id: next_id(), created_s: store::now_ms() / 1000, asked, pinned, charge };
     if job.asked.stream {
         return stream(app, current, job, permit).await;
     }
@@ -89,7 +91,7 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
             for prompt in &job.asked.prompts {
                 let mut go_on =
                     |_: &str| if cancel.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-                completions.push(generate(app, loaded, prompt, &job.asked.sampling, &mut go_on)?);
+                completions.push(generate(app, loaded, (prompt, &job.charge), &job.asked.sampling, &mut go_on)?);
             }
             Ok(job.whole(loaded, &completions))
         })
@@ -101,7 +103,7 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
 fn generate(
     app: &App,
     loaded: &Loaded,
-    prompt: &str,
+    (prompt, charge): (&str, &Charge),
     sampling: &Sampling,
     on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<Completion, Refusal> {
@@ -110,6 +112,7 @@ fn generate(
         return Err(Refusal::bad_param("model", message));
     };
     let completion = generator.complete(prompt, sampling, on_text)?;
+    charge.usage(completion.prompt_tokens as u64, completion.completion_tokens as u64);
     app.metrics.prompt_tokens.fetch_add(completion.prompt_tokens as u64, Ordering::Relaxed);
     app.metrics.completion_tokens.fetch_add(completion.completion_tokens as u64, Ordering::Relaxed);
     if completion.finish_reason == FinishReason::Cancelled {
@@ -126,6 +129,7 @@ struct Job {
     created_s: i64,
     asked: Asked,
     pinned: bool,
+    charge: Charge,
 }
 
 impl Job {
@@ -275,7 +279,7 @@ fn send_completions(
         if job.asked.echo && send(prompt).is_break() {
             break;
         }
-        let completion = generate(app, loaded, prompt, &job.asked.sampling, &mut send);
+        let completion = generate(app, loaded, (prompt, &job.charge), &job.asked.sampling, &mut send);
         if late {
             return Err(too_slow(app.config.limits.generate_time_max));
         }

@@ -31,8 +31,8 @@ pub enum ServeError {
         /// What stood there.
         text: String,
     },
-    /// The address can be reached from other machines, and there is no key.
-    #[error("failed to open {address} to other machines: no key was given")]
+    /// Keys are required, as they are where other machines reach the address, and there is none.
+    #[error("failed to open {address}: every request needs a key there, and there is none")]
     KeyNeeded {
         /// The address.
         address: SocketAddr,
@@ -102,7 +102,7 @@ impl Failure for ServeError {
             Self::Bind { error, .. } => return io_hint(error),
             Self::Address { .. } => "Write it as 127.0.0.1:8080, or [::1]:8080; port 0 takes any free port.",
             Self::KeyNeeded { .. } => {
-                "Give a key (clients send it as `Authorization: Bearer KEY`), or listen on 127.0.0.1."
+                "Make one with `yard key create NAME` (clients send it as `Authorization: Bearer KEY`), or listen on 127.0.0.1."
             }
             Self::Key { .. } => "Use 16 to 512 letters, digits and other visible ASCII signs.",
             Self::Threads(_) => "The machine has no room for two more threads.",

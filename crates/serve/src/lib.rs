@@ -7,6 +7,7 @@
 //! **Invariant:** this crate knows no training. **Invariant:** nothing from outside is unlimited: size,
 //! rows, time, requests and connections all have a limit in [`Limits`].
 
+mod access;
 mod app;
 mod cells;
 mod client;
@@ -26,7 +27,7 @@ mod source;
 mod traffic;
 mod verify;
 
-pub use config::{Limits, ServerConfig};
+pub use config::{Limits, LogSink, ServerConfig, TlsFiles};
 pub use error::ServeError;
 pub use server::{Ready, Running, Server, Summary, run, start};
 pub use source::{FolderSource, Kept, RegistrySource, Source, Wanted};

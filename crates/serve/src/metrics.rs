@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) switches: AtomicU64,
     pub(crate) load_failures: AtomicU64,
     pub(crate) sketch_failures: AtomicU64,
+    pub(crate) key_failures: AtomicU64,
     pub(crate) panics: AtomicU64,
 }
 
@@ -109,6 +110,11 @@ impl Metrics {
                 "modelyard_sketch_failures_total",
                 "Times that traffic sketches could not be stored; they are kept.",
                 &self.sketch_failures,
+            ),
+            (
+                "modelyard_key_failures_total",
+                "Times that keys could not be read or charged in the store; those known stay in use.",
+                &self.key_failures,
             ),
             ("modelyard_panics_total", "Requests that ended in a fault of the program.", &self.panics),
         ] {

@@ -4,20 +4,21 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use base::Value;
 use infer::model::Engine;
 use infer::predict::{Prediction, Predictor};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use crate::app::{App, Cancel, guard, shape};
+use crate::access::{Charge, guard};
+use crate::app::{App, Cancel, shape};
 use crate::completions;
 use crate::model::Loaded;
 use crate::oip;
@@ -71,9 +72,14 @@ async fn live() -> Response {
 
 /// Ready means that a model answers. Trouble with the next version is told here, and is no reason to
 /// send no requests: the version before still answers.
-async fn ready(State(app): Shared) -> Response {
+async fn ready(State(app): Shared, charge: Option<Extension<Charge>>) -> Response {
     let current = app.slot.current();
     let draining = app.draining.load(Ordering::Relaxed);
+    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    // Who has no key where one is needed is not told what is served.
+    if app.keyring.required && charge.is_none_or(|charge| charge.key_name().is_none()) {
+        return json_response(status, json!({ "ready": !draining }).to_string().into_bytes());
+    }
     let body = json!({
         "ready": !draining,
         "model": current.name,
@@ -81,7 +87,6 @@ async fn ready(State(app): Shared) -> Response {
         "previous": app.slot.previous().map(|previous| previous.version.to_string()),
         "trouble": app.slot.trouble(),
     });
-    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     json_response(status, body.to_string().into_bytes())
 }
 

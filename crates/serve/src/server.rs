@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::access;
 use crate::app::App;
 use crate::config::{Limits, ServerConfig};
 use crate::error::ServeError;
@@ -65,15 +66,18 @@ impl Server {
     /// taken or not ours; whatever loading the model gives.
     pub async fn bind(config: ServerConfig, source: Arc<dyn Source>) -> Result<Self, ServeError> {
         config.check()?;
+        let (settings, keys) = (config.clone(), source.clone());
+        blocking(move || access::check(&settings, &*keys)).await?;
         let bind = |error| ServeError::Bind { address: config.address, error };
         let listener = TcpListener::bind(config.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let load = tokio::task::spawn_blocking(move || {
+        let app = blocking(move || {
             let first = source.wanted().and_then(|wanted| Loaded::load(&*source, &wanted))?;
-            Ok::<_, ServeError>((source, first))
+            let app = App::new(config, source, first);
+            app.keyring.refresh(&*app.source)?;
+            Ok(Arc::new(app))
         });
-        let (source, first) = load.await.map_err(|error| ServeError::Threads(std::io::Error::other(error)))??;
-        Ok(Self { listener, address, app: Arc::new(App::new(config, source, first)) })
+        Ok(Self { listener, address, app: app.await? })
     }
 
     /// What it tells of itself.
@@ -97,6 +101,7 @@ impl Server {
         let Self { listener, app, .. } = self;
         let (stopping, stopped) = watch::channel(false);
         let tending = tokio::spawn(tend(app.clone(), stopped.clone()));
+        let following = tokio::spawn(access::follow(app.clone(), stopped.clone()));
         let mut connections = accept(&listener, &app, stop, &stopped).await;
         drop(listener);
         app.draining.store(true, Ordering::Relaxed);
@@ -108,10 +113,22 @@ impl Server {
         };
         connections.shutdown().await;
         let _ = tending.await;
-        let last = tokio::task::spawn_blocking(move || app.recorder.flush(&*app.source, &app.metrics, true));
-        last.await.map_err(|error| ServeError::Threads(std::io::Error::other(error)))??;
+        let _ = following.await;
+        blocking(move || {
+            app.keyring.flush(&*app.source)?;
+            app.recorder.flush(&*app.source, &app.metrics, true)
+        })
+        .await?;
         Ok(Summary { cut })
     }
+}
+
+/// Runs what blocks on a thread that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ServeError> + Send + 'static,
+) -> Result<T, ServeError> {
+    let done = tokio::task::spawn_blocking(work);
+    done.await.map_err(|error| ServeError::Threads(std::io::Error::other(error)))?
 }
 
 /// Accepts until `stop` is done; gives the connections that are open then.

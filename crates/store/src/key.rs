@@ -290,7 +290,12 @@ mod tests {
 
     fn new(name: &str) -> NewKey {
         let limits = KeyLimits { requests_per_minute: Some(3), tokens_per_minute: None, tokens_total: Some(1 << 40) };
-        NewKey { name: name.to_owned(), scopes: vec![Scope::Metrics, Scope::Infer, Scope::Infer], limits, expires_days: Some(2) }
+        NewKey {
+            name: name.to_owned(),
+            scopes: vec![Scope::Metrics, Scope::Infer, Scope::Infer],
+            limits,
+            expires_days: Some(2),
+        }
     }
 
     fn open() -> (tempfile::TempDir, Store) {

@@ -4,23 +4,13 @@ use super::*;
 use crate::routes::with_fallback;
 use crate::slot::tests::{Folders, folders};
 
-fn app() -> (tempfile::TempDir, Arc<Folders>, Arc<App>) {
+pub(crate) fn app() -> (tempfile::TempDir, Arc<Folders>, Arc<App>) {
     let (root, source) = folders();
     let source = Arc::new(source);
     let limits = crate::config::Limits { requests_max: 2, ..crate::config::Limits::default() };
-    let config = ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits, threads: 1 };
+    let config = ServerConfig { limits, threads: 1, ..ServerConfig::new(([127, 0, 0, 1], 0).into()) };
     let first = Loaded::load(&*source, &source.wanted().unwrap()).unwrap();
     (root, source.clone(), Arc::new(App::new(config, source, first)))
-}
-
-#[test]
-fn only_names_of_this_machine_are_local() {
-    for text in ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "127.9.9.9", "[::1]:1", "http://localhost:3000"] {
-        assert!(is_local(text.as_bytes()), "{text}");
-    }
-    for text in ["", "null", "evil.example", "127.0.0.1.evil.example", "http://evil.example", "0.0.0.0", "[::2]"] {
-        assert!(!is_local(text.as_bytes()), "{text}");
-    }
 }
 
 #[tokio::test]
@@ -49,6 +39,29 @@ async fn work_that_takes_too_long_is_told_to_end() {
     let refusal = app.work(Duration::from_millis(50), work).await.unwrap_err();
     assert_eq!(refusal.status, StatusCode::GATEWAY_TIMEOUT);
     ended.recv_timeout(Duration::from_secs(5)).unwrap();
+}
+
+#[tokio::test]
+async fn only_so_many_wait() {
+    let (_root, source, _) = app();
+    let limits = crate::config::Limits { queue_max: 1, ..crate::config::Limits::default() };
+    let config = ServerConfig { limits, threads: 1, ..ServerConfig::new(([127, 0, 0, 1], 0).into()) };
+    let first = Loaded::load(&*source, &source.wanted().unwrap()).unwrap();
+    let app = Arc::new(App::new(config, source, first));
+    let held = app.worker().await.unwrap();
+    let waits = tokio::spawn({
+        let app = app.clone();
+        async move { app.worker().await.is_ok() }
+    });
+    while app.waiting.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let refusal = app.worker().await.unwrap_err();
+    assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refusal.response(crate::refusal::Shape::OpenAi).headers().contains_key(header::RETRY_AFTER));
+    drop(held);
+    assert!(waits.await.unwrap());
+    assert!(app.worker().await.is_ok());
 }
 
 #[test]

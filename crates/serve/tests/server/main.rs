@@ -12,6 +12,7 @@
 
 mod hostile;
 mod http;
+mod keys;
 mod language;
 mod models;
 mod predict;
@@ -20,11 +21,11 @@ mod switching;
 use std::path::Path;
 use std::sync::Arc;
 
-use serve::{FolderSource, Limits, Running, ServerConfig};
+use serve::{FolderSource, Running, ServerConfig};
 
 /// Settings for a free port on loopback.
 pub fn config() -> ServerConfig {
-    ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits: Limits::default(), threads: 2 }
+    ServerConfig { threads: 2, ..ServerConfig::new(([127, 0, 0, 1], 0).into()) }
 }
 
 /// A server of a folder's model, as version 1.
