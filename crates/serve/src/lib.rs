@@ -24,8 +24,10 @@ mod routes;
 pub mod server;
 mod slot;
 mod source;
+mod tls;
 mod traffic;
 mod verify;
+mod wire;
 
 pub use config::{Limits, LogSink, ServerConfig, TlsFiles};
 pub use error::ServeError;

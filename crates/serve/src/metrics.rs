@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     pub(crate) load_failures: AtomicU64,
     pub(crate) sketch_failures: AtomicU64,
     pub(crate) key_failures: AtomicU64,
+    pub(crate) tls_failures: AtomicU64,
     pub(crate) panics: AtomicU64,
 }
 
@@ -115,6 +116,11 @@ impl Metrics {
                 "modelyard_key_failures_total",
                 "Times that keys could not be read or charged in the store; those known stay in use.",
                 &self.key_failures,
+            ),
+            (
+                "modelyard_tls_failures_total",
+                "Times that the certificate or its key could not be read again; those before stay in use.",
+                &self.tls_failures,
             ),
             ("modelyard_panics_total", "Requests that ended in a fault of the program.", &self.panics),
         ] {

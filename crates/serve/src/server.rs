@@ -7,24 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::Router;
 use base::{Context, Stop};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::access;
 use crate::app::App;
-use crate::config::{Limits, ServerConfig};
+use crate::config::ServerConfig;
 use crate::error::ServeError;
 use crate::metrics::UnderWay;
 use crate::model::Loaded;
-use crate::patient::Patient;
 use crate::routes::router;
 use crate::source::Source;
+use crate::tls::{self, Tls};
+use crate::wire::serve_connection;
 
 /// Threads that talk to clients; computing has its own.
 const THREADS: usize = 2;
@@ -35,6 +32,7 @@ const TEND: Duration = Duration::from_secs(1);
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     app: Arc<App>,
 }
 
@@ -67,7 +65,11 @@ impl Server {
     pub async fn bind(config: ServerConfig, source: Arc<dyn Source>) -> Result<Self, ServeError> {
         config.check()?;
         let (settings, keys) = (config.clone(), source.clone());
-        blocking(move || access::check(&settings, &*keys)).await?;
+        let tls = blocking(move || {
+            access::check(&settings, &*keys)?;
+            settings.tls.as_ref().map(|files| Tls::load(files).map(Arc::new)).transpose()
+        });
+        let tls = tls.await?;
         let bind = |error| ServeError::Bind { address: config.address, error };
         let listener = TcpListener::bind(config.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
@@ -77,7 +79,7 @@ impl Server {
             app.keyring.refresh(&*app.source)?;
             Ok(Arc::new(app))
         });
-        Ok(Self { listener, address, app: app.await? })
+        Ok(Self { listener, address, tls, app: app.await? })
     }
 
     /// What it tells of itself.
@@ -98,11 +100,14 @@ impl Server {
     /// # Errors
     /// [`ServeError::Store`] when the last sketches could not be stored.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Summary, ServeError> {
-        let Self { listener, app, .. } = self;
+        let Self { listener, tls, app, .. } = self;
         let (stopping, stopped) = watch::channel(false);
         let tending = tokio::spawn(tend(app.clone(), stopped.clone()));
         let following = tokio::spawn(access::follow(app.clone(), stopped.clone()));
-        let mut connections = accept(&listener, &app, stop, &stopped).await;
+        if let Some(tls) = &tls {
+            tokio::spawn(tls::follow(tls.clone(), app.clone(), stopped.clone()));
+        }
+        let mut connections = accept(&listener, tls.as_deref(), &app, stop, &stopped).await;
         drop(listener);
         app.draining.store(true, Ordering::Relaxed);
         let _ = stopping.send(true);
@@ -134,6 +139,7 @@ async fn blocking<T: Send + 'static>(
 /// Accepts until `stop` is done; gives the connections that are open then.
 async fn accept(
     listener: &TcpListener,
+    tls: Option<&Tls>,
     app: &Arc<App>,
     stop: impl Future<Output = ()>,
     stopped: &watch::Receiver<bool>,
@@ -150,11 +156,11 @@ async fn accept(
             accepted = accept_one(listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let (app, router, stopped) = (app.clone(), router.clone(), stopped.clone());
+        let (app, router, stopped, tls) = (app.clone(), router.clone(), stopped.clone(), tls.map(Tls::config));
         connections.spawn(async move {
             let _place = place;
             let _open = UnderWay::count(&app.metrics.connections);
-            serve_connection(stream, router, &app.config.limits, stopped).await;
+            serve_connection(stream, tls, router, &app.config.limits, stopped).await;
         });
     }
 }
@@ -171,27 +177,6 @@ async fn accept_one(
             // The client is gone again, or there are no file descriptors left: wait for some to close.
             tokio::time::sleep(Duration::from_millis(20)).await;
             None
-        }
-    }
-}
-
-async fn serve_connection(stream: TcpStream, router: Router, limits: &Limits, mut stopped: watch::Receiver<bool>) {
-    let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(Patient::new(stream, limits.write_time_max));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time_max)
-        .max_buf_size(limits.head_bytes_max)
-        .serve_connection(io, TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
-    // Errors here are a client's: it went away, was too slow, or did not speak HTTP. hyper has answered
-    // what can be answered.
-    let asked_to_stop = async { stopped.wait_for(|stopped| *stopped).await.is_ok() };
-    tokio::select! {
-        _ = &mut connection => {}
-        _ = asked_to_stop => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures::FutureExt as _;
@@ -21,6 +21,13 @@ use crate::refusal::Refusal;
 pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let _under_way = UnderWay::count(&app.metrics.in_flight);
+    // HTTP/2 names the host in its address.
+    if let Some(authority) = request.uri().authority()
+        && !request.headers().contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
     let (route, need) = look_up(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
     let shape = shape(request.uri());
     let response = match app.keyring.enter(need, request.headers()) {

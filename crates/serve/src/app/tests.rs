@@ -64,6 +64,24 @@ async fn only_so_many_wait() {
     assert!(app.worker().await.is_ok());
 }
 
+#[tokio::test]
+async fn a_server_that_drains_is_not_ready_and_lives() {
+    use hyper::service::Service as _;
+    let (_root, _source, app) = app();
+    let service = hyper_util::service::TowerToHyperService::new(crate::routes::router(app.clone()));
+    let ask = async |path: &str| {
+        let request = Request::builder().uri(path).body(axum::body::Body::empty()).unwrap();
+        service.call(request).await.unwrap().status()
+    };
+    for path in ["/health/ready", "/v2/health/ready"] {
+        app.draining.store(false, Ordering::Relaxed);
+        assert_eq!(ask(path).await, StatusCode::OK);
+        app.draining.store(true, Ordering::Relaxed);
+        assert_eq!(ask(path).await, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(ask("/health/live").await, StatusCode::OK);
+}
+
 #[test]
 fn a_version_that_fails_at_first_is_answered_for_by_the_one_before() {
     let (_root, source, app) = app();

@@ -230,7 +230,7 @@ fn what_is_not_http_closes_the_connection() {
         b"\0\0\0\0\r\n\r\n",
         b"GET\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nMS\r\n\r\n",
     ];
     for bytes in rubbish {
         let mut http = Http::connect(address);

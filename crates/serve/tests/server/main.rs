@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod drain;
 mod hostile;
 mod http;
 mod keys;
@@ -17,6 +18,7 @@ mod language;
 mod models;
 mod predict;
 mod switching;
+mod tls;
 
 use std::path::Path;
 use std::sync::Arc;
