@@ -16,6 +16,7 @@ use crate::access::Keyring;
 use crate::config::ServerConfig;
 use crate::metrics::Metrics;
 use crate::model::Loaded;
+use crate::oip::HEADER_LENGTH;
 use crate::refusal::{Refusal, Shape};
 use crate::slot::Slot;
 use crate::source::Source;
@@ -144,8 +145,13 @@ impl App {
 
     /// Reads a JSON body within the limits of size and time.
     pub(crate) async fn read_body(&self, request: Request) -> Result<Bytes, Refusal> {
-        let limits = &self.config.limits;
         check_content(request.headers())?;
+        self.collect(request).await
+    }
+
+    /// Reads a body within the limits of size and time.
+    pub(crate) async fn collect(&self, request: Request) -> Result<Bytes, Refusal> {
+        let limits = &self.config.limits;
         let large = || {
             let message = format!("the body has more than {} bytes", limits.body_bytes_max);
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
@@ -172,15 +178,13 @@ fn check_content(headers: &HeaderMap) -> Result<(), Refusal> {
     let unsupported = |message: String| Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     if let Some(kind) = headers.get(header::CONTENT_TYPE) {
         let text = kind.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-        if text != "application/json" && !(text.starts_with("application/") && text.ends_with("+json")) {
+        let bytes = text == "application/octet-stream" && headers.contains_key(HEADER_LENGTH);
+        if !bytes && text != "application/json" && !(text.starts_with("application/") && text.ends_with("+json")) {
             return unsupported(format!("the content type {text:?} is not known; send application/json"));
         }
     }
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return unsupported("the body is encoded; send it as it is".to_owned());
-    }
-    if headers.contains_key("inference-header-content-length") {
-        return Err(Refusal::bad("binary tensor data is an extension that this server does not have; send JSON"));
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod completion_request;
 mod completions;
 mod config;
 mod error;
+mod grpc;
 mod metrics;
 mod model;
 mod oip;

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use base::Value;
+use infer::description::PredictDescription;
 use infer::model::Engine;
 use infer::predict::{Prediction, Predictor};
 use serde::Deserialize;
@@ -20,8 +21,9 @@ use serde_json::{Value as Json, json};
 use crate::access::{Charge, guard};
 use crate::app::{App, Cancel, shape};
 use crate::completions;
+use crate::grpc;
 use crate::model::Loaded;
-use crate::oip;
+use crate::oip::{self, Asked, Written};
 use crate::refusal::{Refusal, Shape, json_response};
 
 type Shared = State<Arc<App>>;
@@ -47,6 +49,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(&version(""), get(metadata))
         .route(&version("/ready"), get(model_ready))
         .route(&version("/infer"), post(infer))
+        .merge(grpc::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), guard))
@@ -128,12 +131,17 @@ type NamedPath = Result<Path<Named>, PathRejection>;
 /// The version that answers now, if it is the one that the path names.
 fn named(app: &App, path: NamedPath) -> Result<(Arc<Loaded>, bool), Refusal> {
     let Path(named) = path.map_err(|error| Refusal::bad(error.body_text()))?;
+    find(app, &named.model, named.version.as_deref())
+}
+
+/// The version that answers now, if it is this one.
+pub(crate) fn find(app: &App, model: &str, version: Option<&str>) -> Result<(Arc<Loaded>, bool), Refusal> {
     let current = app.slot.current();
-    if named.model != current.name {
-        return Err(Refusal::not_found(format!("there is no model {:?}; {:?} is served", named.model, current.name)));
+    if model != current.name {
+        return Err(Refusal::not_found(format!("there is no model {model:?}; {:?} is served", current.name)));
     }
-    match &named.version {
-        Some(version) if *version != current.version.to_string() => {
+    match version {
+        Some(version) if version != current.version.to_string() => {
             let (name, number) = (&current.name, current.version);
             Err(Refusal::not_found(format!("version {version:?} of {name:?} is not served; version {number} is")))
         }
@@ -164,18 +172,38 @@ async fn model_ready(State(app): Shared, path: NamedPath) -> Response {
 
 async fn infer(State(app): Shared, path: NamedPath, request: Request) -> Response {
     match infer_rows(&app, path, request).await {
-        Ok(body) => json_response(StatusCode::OK, body),
+        Ok(Written { body, header_length: None }) => json_response(StatusCode::OK, body),
+        Ok(Written { body, header_length: Some(length) }) => {
+            let mut response = json_response(StatusCode::OK, body);
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            headers.insert(oip::HEADER_LENGTH, HeaderValue::from(length));
+            response
+        }
         Err(refusal) => refusal.response(Shape::Inference),
     }
 }
 
-async fn infer_rows(app: &Arc<App>, path: NamedPath, request: Request) -> Result<Vec<u8>, Refusal> {
-    let (current, pinned) = named(app, path)?;
+async fn infer_rows(app: &Arc<App>, path: NamedPath, request: Request) -> Result<Written, Refusal> {
+    let named = named(app, path)?;
     let _permit = app.admit()?;
+    let header_length = oip::header_length(request.headers())?;
     let body = app.read_body(request).await?;
+    let rows_max = app.config.limits.rows_max;
+    let read = move |description: &PredictDescription| oip::read(description, &body, header_length, rows_max);
+    predict_rows(app, named, read, oip::write).await
+}
+
+/// Predicts what `read` finds in a request, and gives what `write` makes of it.
+pub(crate) async fn predict_rows<T: Send + 'static>(
+    app: &Arc<App>,
+    (current, pinned): (Arc<Loaded>, bool),
+    read: impl Fn(&PredictDescription) -> Result<Asked, Refusal> + Send + 'static,
+    write: impl Fn(&PredictDescription, (&str, u32), &Asked, &[Vec<Prediction>]) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
     let limit = app.config.limits.predict_time_max;
     app.work(limit, move |app, cancel| {
-        with_fallback(app, &current, pinned, |loaded| answer(app, loaded, &body, cancel))
+        with_fallback(app, &current, pinned, |loaded| answer(app, loaded, &read, &write, cancel))
     })
     .await
 }
@@ -202,13 +230,19 @@ pub(crate) fn with_fallback<T>(
     }
 }
 
-fn answer(app: &App, loaded: &Arc<Loaded>, body: &[u8], cancel: &Cancel) -> Result<Vec<u8>, Refusal> {
+fn answer<T>(
+    app: &App,
+    loaded: &Arc<Loaded>,
+    read: &dyn Fn(&PredictDescription) -> Result<Asked, Refusal>,
+    write: &dyn Fn(&PredictDescription, (&str, u32), &Asked, &[Vec<Prediction>]) -> Result<T, Refusal>,
+    cancel: &Cancel,
+) -> Result<T, Refusal> {
     let Engine::Predict(predictor) = loaded.model.engine() else {
         return Err(Refusal::bad(format!("{} is a language model; ask it at /v1/completions", loaded.name)));
     };
-    let asked = oip::read(predictor.description(), body, app.config.limits.rows_max)?;
+    let asked = read(predictor.description())?;
     let predictions = predict(predictor, &asked.rows, cancel)?;
-    let body = oip::write(predictor.description(), (&loaded.name, loaded.version), &asked, &predictions)?;
+    let body = write(predictor.description(), (&loaded.name, loaded.version), &asked, &predictions)?;
     loaded.traffic.observe(&asked.rows, &predictions);
     app.metrics.rows(&loaded.name, loaded.version, asked.rows.len() as u64);
     Ok(body)
