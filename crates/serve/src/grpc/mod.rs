@@ -74,8 +74,9 @@ async fn server_metadata(State(app): Shared, request: Request) -> Response {
 
 async fn model_ready(State(app): Shared, request: Request) -> Response {
     unary(&app, request, |asked: ModelReadyRequest| {
-        let found = find(&app, &asked.name, version(&asked.version));
-        async { found.map(|_| ModelReadyResponse { ready: true }) }
+        // One that is not served is not ready, which is no error here: clients ask in order to find out.
+        let ready = find(&app, &asked.name, version(&asked.version)).is_ok();
+        async move { Ok(ModelReadyResponse { ready }) }
     })
     .await
 }

@@ -189,7 +189,10 @@ async fn the_server_and_its_model_describe_themselves() {
     let ready: ModelReadyResponse = call(address, "ModelReady", None, ask("bank", "")).await.unwrap();
     assert!(ready.ready);
     for (name, version) in [("other", ""), ("bank", "2")] {
-        let error = call::<ModelReadyResponse>(address, "ModelReady", None, ask(name, version)).await.unwrap_err();
+        let ready: ModelReadyResponse = call(address, "ModelReady", None, ask(name, version)).await.unwrap();
+        assert!(!ready.ready);
+        let ask = ModelMetadataRequest { name: name.to_owned(), version: version.to_owned() };
+        let error = call::<ModelMetadataResponse>(address, "ModelMetadata", None, ask).await.unwrap_err();
         assert!(error.0 == Code::NotFound as i32 && error.1.contains("served"), "{error:?}");
     }
 }

@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod binary;
 mod drain;
 mod hostile;
 mod http;
