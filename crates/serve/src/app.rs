@@ -4,7 +4,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::Request;
@@ -20,7 +20,9 @@ use crate::oip::HEADER_LENGTH;
 use crate::refusal::{Refusal, Shape};
 use crate::slot::Slot;
 use crate::source::Source;
+use crate::trace::Tracer;
 use crate::traffic::Recorder;
+use crate::watch::Log;
 
 /// What all handlers share.
 pub(crate) struct App {
@@ -33,6 +35,8 @@ pub(crate) struct App {
     /// Seconds since 1970.
     pub(crate) started_s: i64,
     pub(crate) keyring: Keyring,
+    pub(crate) log: Option<Log>,
+    pub(crate) tracer: Option<Arc<Tracer>>,
     requests: Arc<Semaphore>,
     workers: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -86,6 +90,8 @@ impl App {
             draining: AtomicBool::new(false),
             started_s: store::now_ms() / 1000,
             keyring: Keyring::new(&config),
+            log: config.access_log.clone().map(Log::start),
+            tracer: config.traces_endpoint.clone().map(|endpoint| Arc::new(Tracer::new(endpoint))),
             requests: Arc::new(Semaphore::new(config.limits.requests_max)),
             workers: Arc::new(Semaphore::new(config.threads.max(1))),
             waiting: AtomicUsize::new(0),
@@ -103,7 +109,9 @@ impl App {
 
     /// Waits for one of the few places where heavy work runs.
     pub(crate) async fn worker(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let begun = Instant::now();
         if let Ok(permit) = self.workers.clone().try_acquire_owned() {
+            self.metrics.generation.observe_queue(0.0);
             return Ok(permit);
         }
         let queue_max = self.config.limits.queue_max;
@@ -112,6 +120,7 @@ impl App {
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message)
         })?;
         let permit = self.workers.clone().acquire_owned().await;
+        self.metrics.generation.observe_queue(begun.elapsed().as_secs_f64());
         permit.map_err(|_| Refusal::internal("the server is closing"))
     }
 

@@ -80,6 +80,12 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
     let asked = read(&body, &app.config.limits)?;
     let current = app.slot.current();
     let pinned = check_model(&current, asked.model.as_deref())?;
+    charge.note(|about| {
+        about.operation = Some("text_completion");
+        about.model = asked.model.clone().or_else(|| Some(current.name.clone()));
+        about.response_model = Some(current.full_name());
+    });
+    charge.prompt(|| asked.prompts.join("\n"));
     let job = Job { id: next_id(), created_s: store::now_ms() / 1000, asked, pinned, charge };
     if job.asked.stream {
         return stream(app, current, job, permit).await;

@@ -26,8 +26,10 @@ pub mod server;
 mod slot;
 mod source;
 mod tls;
+mod trace;
 mod traffic;
 mod verify;
+pub mod watch;
 mod wire;
 
 pub use config::{Limits, LogSink, ServerConfig, TlsFiles};

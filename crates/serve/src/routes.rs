@@ -2,7 +2,7 @@
 //! where no route is.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -22,6 +22,7 @@ use crate::access::{Charge, guard};
 use crate::app::{App, Cancel, shape};
 use crate::completions;
 use crate::grpc;
+use crate::metrics::{family, line};
 use crate::model::Loaded;
 use crate::oip::{self, Asked, Written};
 use crate::refusal::{Refusal, Shape, json_response};
@@ -95,7 +96,18 @@ async fn ready(State(app): Shared, charge: Option<Extension<Charge>>) -> Respons
 
 async fn metrics(State(app): Shared) -> Response {
     let current = app.slot.current();
-    let mut response = app.metrics.render(&current.name, current.version).into_response();
+    let mut text = app.metrics.render(&current.name, current.version);
+    let lost = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let lines = app.log.as_ref().map_or(0, |log| lost(&log.lost));
+    let spans = app.tracer.as_ref().map_or(0, |tracer| lost(&tracer.lost));
+    for (name, help, count) in [
+        ("modelyard_log_lines_lost_total", "Lines of the access log that were not written.", lines),
+        ("modelyard_spans_lost_total", "Spans that were not sent.", spans),
+    ] {
+        family(&mut text, name, "counter", help);
+        line(&mut text, name, &[], count as f64);
+    }
+    let mut response = text.into_response();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

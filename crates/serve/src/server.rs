@@ -104,6 +104,8 @@ impl Server {
         let (stopping, stopped) = watch::channel(false);
         let tending = tokio::spawn(tend(app.clone(), stopped.clone()));
         let following = tokio::spawn(access::follow(app.clone(), stopped.clone()));
+        let tracer = app.tracer.clone();
+        let tracing = tracer.clone().map(|tracer| tokio::spawn(tracer.run()));
         if let Some(tls) = &tls {
             tokio::spawn(tls::follow(tls.clone(), app.clone(), stopped.clone()));
         }
@@ -117,6 +119,10 @@ impl Server {
             Err(_) => connections.len(),
         };
         connections.shutdown().await;
+        if let (Some(tracer), Some(tracing)) = (tracer, tracing) {
+            tracer.flush().await;
+            tracing.abort();
+        }
         let _ = tending.await;
         let _ = following.await;
         blocking(move || {

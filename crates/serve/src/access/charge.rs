@@ -21,6 +21,7 @@ struct Account {
     prompt_tokens: AtomicU64,
     completion_tokens: AtomicU64,
     about: Mutex<About>,
+    keeps_prompts: bool,
 }
 
 /// What a request was about, for the access log and for traces.
@@ -28,18 +29,18 @@ struct Account {
 pub(crate) struct About {
     /// The operation's name by OpenTelemetry's conventions: `chat`, `text_completion`, `embeddings`.
     pub(crate) operation: Option<&'static str>,
-    /// The model that was asked for, or that answered.
+    /// The model that was asked for.
     pub(crate) model: Option<String>,
+    /// The model that answered, with its version.
+    pub(crate) response_model: Option<String>,
     pub(crate) finish_reasons: Vec<&'static str>,
-    /// The prompt; kept only where the server's settings ask for it.
+    /// The prompt; only where the server's settings ask for it.
     pub(crate) prompt: Option<String>,
-    /// The kind of error, where it went wrong.
-    pub(crate) error: Option<String>,
 }
 
 impl Charge {
-    pub(crate) fn to(client: Option<Arc<Client>>, epoch: Instant) -> Self {
-        Self(Arc::new(Account { client, epoch: Some(epoch), ..Account::default() }))
+    pub(crate) fn to(client: Option<Arc<Client>>, epoch: Instant, keeps_prompts: bool) -> Self {
+        Self(Arc::new(Account { client, epoch: Some(epoch), keeps_prompts, ..Account::default() }))
     }
 
     /// The account of a request; one that nobody pays where the request came past no guard.
@@ -75,6 +76,14 @@ impl Charge {
     /// Notes what the request is about.
     pub(crate) fn note(&self, note: impl FnOnce(&mut About)) {
         note(&mut self.lock());
+    }
+
+    /// Keeps a prompt for the log and the traces, where the server's settings ask for that.
+    pub(crate) fn prompt(&self, text: impl FnOnce() -> String) {
+        if self.0.keeps_prompts {
+            let text = text();
+            self.note(|about| about.prompt = Some(text));
+        }
     }
 
     pub(crate) fn about(&self) -> About {

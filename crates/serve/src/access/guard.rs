@@ -11,10 +11,13 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures::FutureExt as _;
 
+use super::charge::Charge;
 use super::table::look_up;
 use crate::app::{App, shape};
 use crate::metrics::UnderWay;
 use crate::refusal::Refusal;
+use crate::trace::Parent;
+use crate::watch::Finish;
 
 /// Stands before every route, the unknown ones too: checks the key, its scope and its limits, catches
 /// panics, counts.
@@ -30,9 +33,24 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     }
     let (route, need) = look_up(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
     let shape = shape(request.uri());
+    let mut finish = Finish {
+        app: app.clone(),
+        method: request.method().as_str().chars().take(16).collect(),
+        route,
+        status: 0,
+        error: None,
+        begun,
+        begun_ms: store::now_ms(),
+        charge: Charge::default(),
+        parent: Parent::of(request.headers()),
+    };
     let response = match app.keyring.enter(need, request.headers()) {
-        Err(denial) => denial.response(shape, is_grpc(request.headers())),
+        Err(denial) => {
+            finish.error = Some(denial.code);
+            denial.response(shape, is_grpc(request.headers()))
+        }
         Ok(charge) => {
+            finish.charge = charge.clone();
             request.extensions_mut().insert(charge);
             AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
                 app.metrics.panics.fetch_add(1, Ordering::Relaxed);
@@ -40,8 +58,9 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
             })
         }
     };
-    app.metrics.answered(route, response.status().as_u16(), begun.elapsed());
-    response
+    finish.status = response.status().as_u16();
+    app.metrics.answered(route, finish.status, begun.elapsed());
+    finish.watch(response)
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

@@ -30,6 +30,7 @@ pub(crate) struct Keyring {
     own: Option<Arc<Client>>,
     stored: ArcSwap<Vec<Arc<Client>>>,
     epoch: Instant,
+    keeps_prompts: bool,
 }
 
 impl Keyring {
@@ -40,6 +41,7 @@ impl Keyring {
             own: config.key.as_deref().map(|key| Arc::new(Client::own(key))),
             stored: ArcSwap::default(),
             epoch: Instant::now(),
+            keeps_prompts: config.log_prompts,
         }
     }
 
@@ -84,7 +86,7 @@ impl Keyring {
         if need == Need::Infer {
             client.admit(self.epoch.elapsed())?;
         }
-        Ok(Charge::to(Some(client), self.epoch))
+        Ok(Charge::to(Some(client), self.epoch, self.keeps_prompts))
     }
 
     /// Without a key, or with one that is not known, which is how clients call that insist on sending one.
@@ -103,7 +105,7 @@ impl Keyring {
                 Denial::no_key()
             });
         }
-        Ok(Charge::to(None, self.epoch))
+        Ok(Charge::to(None, self.epoch, self.keeps_prompts))
     }
 
     /// The key of a secret. All are compared, whichever it is.

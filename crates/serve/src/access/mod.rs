@@ -15,8 +15,7 @@ mod guard;
 mod keyring;
 mod table;
 
-pub(crate) use charge::Charge;
-pub(crate) use denial::Denial;
+pub(crate) use charge::{About, Charge};
 pub(crate) use guard::guard;
 pub(crate) use keyring::{Keyring, follow};
 

@@ -58,7 +58,7 @@ async fn only_so_many_wait() {
     }
     let refusal = app.worker().await.unwrap_err();
     assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(refusal.response(crate::refusal::Shape::OpenAi).headers().contains_key(header::RETRY_AFTER));
+    assert!(refusal.response(Shape::OpenAi).headers().contains_key(header::RETRY_AFTER));
     drop(held);
     assert!(waits.await.unwrap());
     assert!(app.worker().await.is_ok());

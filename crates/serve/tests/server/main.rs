@@ -20,6 +20,7 @@ mod models;
 mod predict;
 mod switching;
 mod tls;
+mod watching;
 
 use std::path::Path;
 use std::sync::Arc;
