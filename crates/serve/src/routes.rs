@@ -242,11 +242,14 @@ pub(crate) fn with_fallback<T>(
     }
 }
 
+/// Makes an answer of predictions.
+type Write<'a, T> = &'a dyn Fn(&PredictDescription, (&str, u32), &Asked, &[Vec<Prediction>]) -> Result<T, Refusal>;
+
 fn answer<T>(
     app: &App,
     loaded: &Arc<Loaded>,
     read: &dyn Fn(&PredictDescription) -> Result<Asked, Refusal>,
-    write: &dyn Fn(&PredictDescription, (&str, u32), &Asked, &[Vec<Prediction>]) -> Result<T, Refusal>,
+    write: Write<'_, T>,
     cancel: &Cancel,
 ) -> Result<T, Refusal> {
     let Engine::Predict(predictor) = loaded.model.engine() else {
