@@ -64,6 +64,11 @@ impl Parent {
         (good && !(version == 0 && more)).then_some(parent)
     }
 
+    /// Whether the caller wants the trace's spans.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.sampled
+    }
+
     /// The trace's name.
     pub(crate) fn trace_id(&self) -> String {
         hex(&self.trace_id)
@@ -211,10 +216,9 @@ impl Tracer {
         Self { sender, receiver: Mutex::new(Some(receiver)), endpoint, lost: AtomicU64::new(0) }
     }
 
-    /// Queues a span, if its trace is sampled. Never waits.
-    pub(crate) fn export(&self, span: impl FnOnce() -> Span) {
-        let span = span();
-        if span.parent.sampled && self.sender.try_send(Message::Span(Box::new(span))).is_err() {
+    /// Queues a span. Never waits.
+    pub(crate) fn export(&self, span: Span) {
+        if self.sender.try_send(Message::Span(Box::new(span))).is_err() {
             self.lost.fetch_add(1, Relaxed);
         }
     }

@@ -4,9 +4,12 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
@@ -17,6 +20,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::Limits;
 use crate::patient::Patient;
 
+/// How long an idle HTTP/2 client may take to answer a goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// What every HTTP/2 client sends first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -59,7 +64,13 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stopped: watch::Receiver<bool>,
 ) {
     let (io, service) = (TokioIo::new(stream), TowerToHyperService::new(router));
+    let busy = Busy::default();
     if http2 {
+        let counted = busy.clone();
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(counted.clone());
+            service.call(request)
+        });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(u32::try_from(limits.requests_max).unwrap_or(u32::MAX))
@@ -67,30 +78,66 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             .keep_alive_interval(limits.head_time_max)
             .keep_alive_timeout(limits.write_time_max)
             .serve_connection(io, service);
-        until_stopped(connection, |connection| connection.graceful_shutdown(), stopped).await;
+        // HTTP/1.1 has a time limit on what is idle; here are only pings, which an idle client may answer for ever.
+        let idle = Idle { busy, time_max: limits.head_time_max };
+        until_stopped(connection, |connection| connection.graceful_shutdown(), stopped, Some(idle)).await;
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_time_max)
             .max_buf_size(limits.head_bytes_max)
             .serve_connection(io, service);
-        until_stopped(connection, |connection| connection.graceful_shutdown(), stopped).await;
+        until_stopped(connection, |connection| connection.graceful_shutdown(), stopped, None).await;
     }
 }
 
+/// Lies in each request of a connection until its answer has ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Busy(Arc<()>);
+
+/// When a connection counts as idle.
+struct Idle {
+    busy: Busy,
+    time_max: Duration,
+}
+
+impl Idle {
+    /// Returns when no request was under way for so long. The connection's own service holds one more.
+    async fn wait(&self, time_max: Duration) {
+        let tick = (time_max / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        let mut since = Instant::now();
+        while since.elapsed() < time_max {
+            tokio::time::sleep(tick).await;
+            if Arc::strong_count(&self.busy.0) > 2 {
+                since = Instant::now();
+            }
+        }
+    }
+}
+
+/// Drives a connection until it ends, is idle for too long, or the server is to stop. It then says
+/// goodbye, and is waited for as long as it is busy.
 async fn until_stopped<C: Future>(
     connection: C,
     shut_down: impl FnOnce(Pin<&mut C>),
     mut stopped: watch::Receiver<bool>,
+    idle: Option<Idle>,
 ) {
     let mut connection = std::pin::pin!(connection);
+    let idle_for = async |time_max: Option<Duration>| match &idle {
+        Some(idle) => idle.wait(time_max.unwrap_or(idle.time_max)).await,
+        None => std::future::pending().await,
+    };
     let asked_to_stop = async { stopped.wait_for(|stopped| *stopped).await.is_ok() };
     tokio::select! {
+        _ = &mut connection => return,
+        _ = asked_to_stop => {}
+        () = idle_for(None) => {}
+    }
+    shut_down(connection.as_mut());
+    tokio::select! {
         _ = &mut connection => {}
-        _ = asked_to_stop => {
-            shut_down(connection.as_mut());
-            let _ = connection.await;
-        }
+        () = idle_for(Some(GOODBYE)) => {}
     }
 }
 

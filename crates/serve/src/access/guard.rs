@@ -3,7 +3,6 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -11,18 +10,15 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures::FutureExt as _;
 
-use super::charge::Charge;
 use super::table::look_up;
 use crate::app::{App, shape};
 use crate::metrics::UnderWay;
 use crate::refusal::Refusal;
-use crate::trace::Parent;
 use crate::watch::Finish;
 
 /// Stands before every route, the unknown ones too: checks the key, its scope and its limits, catches
 /// panics, counts.
 pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let begun = Instant::now();
     let _under_way = UnderWay::count(&app.metrics.in_flight);
     // HTTP/2 names the host in its address.
     if let Some(authority) = request.uri().authority()
@@ -33,17 +29,7 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     }
     let (route, need) = look_up(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
     let shape = shape(request.uri());
-    let mut finish = Finish {
-        app: app.clone(),
-        method: request.method().as_str().chars().take(16).collect(),
-        route,
-        status: 0,
-        error: None,
-        begun,
-        begun_ms: store::now_ms(),
-        charge: Charge::default(),
-        parent: Parent::of(request.headers()),
-    };
+    let mut finish = Finish::new(app.clone(), route, &mut request);
     let response = match app.keyring.enter(need, request.headers()) {
         Err(denial) => {
             finish.error = Some(denial.code);
@@ -58,8 +44,6 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
             })
         }
     };
-    finish.status = response.status().as_u16();
-    app.metrics.answered(route, finish.status, begun.elapsed());
     finish.watch(response)
 }
 

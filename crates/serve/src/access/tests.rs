@@ -90,6 +90,31 @@ async fn every_route_is_in_the_table_of_scopes() {
     assert!(missing.is_empty(), "routes without a scope in access/table.rs: {missing:?}");
 }
 
+#[tokio::test]
+async fn every_route_but_those_of_health_asks_for_a_key() {
+    use hyper::service::Service as _;
+    let (_root, source, _) = app();
+    let config = ServerConfig { key: Some("0123456789abcdef".to_owned()), ..config("127.0.0.1:0") };
+    let first = crate::model::Loaded::load(&*source, &source.wanted().unwrap()).unwrap();
+    let app = Arc::new(crate::app::App::new(config, source, first));
+    let service = hyper_util::service::TowerToHyperService::new(crate::routes::router(app.clone()));
+    let mut open = Vec::new();
+    for route in routes(app) {
+        let path = route.replace(['{', '}', '*'], "");
+        for method in ["GET", "POST", "DELETE"] {
+            let request = hyper::Request::builder().method(method).uri(&path).body(axum::body::Body::empty()).unwrap();
+            if service.call(request).await.unwrap().status() != StatusCode::UNAUTHORIZED && !open.contains(&route) {
+                open.push(route.clone());
+            }
+        }
+    }
+    let live = ["/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady"];
+    assert_eq!(
+        open,
+        [&["/health/live", "/health/ready"], &live[..], &["/v2/health/live", "/v2/health/ready"]].concat()
+    );
+}
+
 #[test]
 fn a_server_that_others_reach_needs_a_key() {
     let keys = Keys::new();

@@ -3,9 +3,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 use serde_json::json;
@@ -14,81 +15,119 @@ use super::requests::kind_of;
 use crate::access::Charge;
 use crate::app::App;
 use crate::trace::{Parent, Span};
+use crate::wire::Busy;
 
-/// What is known of a request when its answer begins.
+/// The status of a request whose client went away before there was an answer, as nginx has it.
+const GONE: u16 = 499;
+
+/// What is known of a request until its answer has ended. Dropping it is that end.
 pub(crate) struct Finish {
-    pub(crate) app: Arc<App>,
-    pub(crate) method: String,
-    pub(crate) route: &'static str,
-    pub(crate) status: u16,
+    app: Arc<App>,
+    method: String,
+    route: &'static str,
+    status: u16,
     /// The kind of error, where the guard knows it.
     pub(crate) error: Option<&'static str>,
-    pub(crate) begun: Instant,
+    begun: Instant,
     /// When it began, in milliseconds since 1970.
-    pub(crate) begun_ms: i64,
+    begun_ms: i64,
     pub(crate) charge: Charge,
-    pub(crate) parent: Parent,
+    parent: Parent,
+    complete: bool,
+    /// Keeps the connection from being idle.
+    _busy: Option<Busy>,
 }
 
 impl Finish {
-    /// Watches an answer until its end.
-    pub(crate) fn watch(mut self, response: Response) -> Response {
-        let grpc_status = response.headers().get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
-        self.error = self.error.or_else(|| kind_of(self.status, grpc_status));
-        response.map(|body| Body::new(Watched { body, finish: Some(self), complete: false }))
+    /// Begins with a request.
+    pub(crate) fn new(app: Arc<App>, route: &'static str, request: &mut Request) -> Self {
+        Self {
+            app,
+            // A client may name a method as it likes.
+            method: request.method().as_str().chars().take(16).collect(),
+            route,
+            status: GONE,
+            error: None,
+            begun: Instant::now(),
+            begun_ms: store::now_ms(),
+            charge: Charge::default(),
+            parent: Parent::of(request.headers()),
+            complete: false,
+            _busy: request.extensions_mut().remove(),
+        }
     }
 
-    fn end(self, complete: bool) {
+    /// Watches an answer until its end.
+    pub(crate) fn watch(mut self, response: Response) -> Response {
+        self.status = response.status().as_u16();
+        let grpc_status = response.headers().get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
+        self.error = self.error.or_else(|| kind_of(self.status, grpc_status));
+        self.app.metrics.answered(self.route, self.status, self.begun.elapsed());
+        response.map(|body| Body::new(Watched { body, finish: self }))
+    }
+
+    fn log(&self, took: Duration) -> String {
+        let (prompt_tokens, completion_tokens) = self.charge.used();
+        let about = self.charge.about();
+        let mut line = json!({
+            "time_ms": self.begun_ms,
+            "method": self.method,
+            "route": self.route,
+            "status": self.status,
+            "duration_ms": (took.as_secs_f64() * 1e6).round() / 1e3,
+            "complete": self.complete,
+            "key": self.charge.key_name(),
+            "model": about.model,
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "error": self.error,
+            "trace_id": self.parent.trace_id(),
+        });
+        if let Some(prompt) = about.prompt {
+            line["prompt"] = prompt.into();
+        }
+        line.to_string()
+    }
+
+    fn span(&self, took: Duration) -> Span {
+        Span {
+            method: self.method.clone(),
+            route: self.route,
+            status: self.status,
+            error: self.error,
+            begun_ms: self.begun_ms,
+            took,
+            tokens: self.charge.used(),
+            key: self.charge.key_name().map(str::to_owned),
+            about: self.charge.about(),
+            parent: self.parent.clone(),
+        }
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
         let took = self.begun.elapsed();
-        let metrics = &self.app.metrics;
-        metrics.requests.ended(self.route, self.status, took);
+        if self.status == GONE {
+            self.error = Some("cancelled");
+        }
+        self.app.metrics.requests.ended(self.route, self.status, took);
         if let Some(kind) = self.error {
-            metrics.requests.error(kind);
+            self.app.metrics.requests.error(kind);
         }
         if let Some(log) = &self.app.log {
-            let (prompt_tokens, completion_tokens) = self.charge.used();
-            let about = self.charge.about();
-            let mut line = json!({
-                "time_ms": self.begun_ms,
-                "method": self.method,
-                "route": self.route,
-                "status": self.status,
-                "duration_ms": (took.as_secs_f64() * 1e6).round() / 1e3,
-                "complete": complete,
-                "key": self.charge.key_name(),
-                "model": about.model,
-                "prompt_tokens": prompt_tokens,
-                "completion_tokens": completion_tokens,
-                "error": self.error,
-                "trace_id": self.parent.trace_id(),
-            });
-            if let Some(prompt) = about.prompt {
-                line["prompt"] = prompt.into();
-            }
-            log.line(line.to_string());
+            log.line(self.log(took));
         }
-        if let Some(tracer) = &self.app.tracer {
-            tracer.export(|| Span {
-                method: self.method,
-                route: self.route,
-                status: self.status,
-                error: self.error,
-                begun_ms: self.begun_ms,
-                took,
-                tokens: self.charge.used(),
-                key: self.charge.key_name().map(str::to_owned),
-                about: self.charge.about(),
-                parent: self.parent,
-            });
+        if let Some(tracer) = self.app.tracer.as_ref().filter(|_| self.parent.is_sampled()) {
+            tracer.export(self.span(took));
         }
     }
 }
 
 /// A body that tells of its end.
-pub(crate) struct Watched {
+struct Watched {
     body: Body,
-    finish: Option<Finish>,
-    complete: bool,
+    finish: Finish,
 }
 
 impl HttpBody for Watched {
@@ -101,7 +140,7 @@ impl HttpBody for Watched {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if matches!(polled, Poll::Ready(None)) {
-            self.complete = true;
+            self.finish.complete = true;
         }
         polled
     }
@@ -118,9 +157,6 @@ impl HttpBody for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         // A body of a known size is not asked for more once it has been sent.
-        let complete = self.complete || self.body.is_end_stream();
-        if let Some(finish) = self.finish.take() {
-            finish.end(complete);
-        }
+        self.finish.complete |= self.body.is_end_stream();
     }
 }

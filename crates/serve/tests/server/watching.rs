@@ -112,6 +112,28 @@ fn a_stream_that_nobody_reads_to_its_end_is_a_line_too() {
 }
 
 #[test]
+fn a_client_that_goes_before_its_answer_is_a_line_too() {
+    let folder = tempfile::tempdir().unwrap();
+    write_language(folder.path(), 3, 1 << 20);
+    let (config, lines) = logging();
+    let limits = serve::Limits { rows_max: 1 << 20, ..serve::Limits::default() };
+    let server = start(folder.path(), ServerConfig { limits, ..config });
+    let mut http = Http::connect(server.ready().address);
+    let body = json!({ "prompt": SECRET, "max_tokens": 100_000, "temperature": 0 }).to_string();
+    http.write(&crate::http::request("POST", PATH, &["content-type: application/json"], body.as_bytes()));
+    std::thread::sleep(Duration::from_millis(100));
+    drop(http);
+    std::thread::sleep(Duration::from_millis(100));
+    server.stop().unwrap();
+    let lines = lines.lock().unwrap();
+    assert_eq!(
+        (lines.len(), &lines[0]["status"], &lines[0]["error"]),
+        (1, &json!(499), &json!("cancelled")),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn traces_go_to_the_collector_with_the_names_of_the_conventions() {
     let folder = tempfile::tempdir().unwrap();
     write_language(folder.path(), 3, 64);
