@@ -31,7 +31,9 @@ fn main() {
     let answers: Vec<_> = words[1..]
         .iter()
         .map(|message| {
-            let prompt = template.render(&[json!({ "role": "user", "content": message })], None, &serde_json::Map::new()).unwrap();
+            let prompt = template
+                .render(&[json!({ "role": "user", "content": message })], None, &serde_json::Map::new())
+                .unwrap();
             let (sender, receiver) = channel();
             let request = Request {
                 prompt: engine.tokenizer().encode_template(&prompt).unwrap(),

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use serve::{FolderSource, Limits, ServerConfig};
+use serve::{FolderSource, ServerConfig};
 
 const TIME: Duration = Duration::from_secs(3);
 
@@ -37,7 +37,7 @@ fn main() {
     println!("model: 77 labels, 2 x 65536 buckets, {} of f32 weights", base::units::bytes(bytes));
     println!("memory before loading: {}", memory());
     let begun = Instant::now();
-    let config = ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits: Limits::default(), threads: 2, memory_bytes_max: 0 };
+    let config = ServerConfig { threads: 2, ..ServerConfig::new(([127, 0, 0, 1], 0).into()) };
     let server = serve::start(config, vec![Arc::new(FolderSource::new(folder.path(), 1))]).unwrap();
     let address = server.ready().address;
     assert_eq!(http::Http::connect(address).get("/health/ready").status, 200);

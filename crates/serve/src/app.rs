@@ -1,27 +1,26 @@
-//! What all handlers share: the model, the limits, the counters; who may ask, and how work leaves the
+//! What all handlers share: the model, the limits, the counters, the keys; and how work leaves the
 //! threads that talk to clients.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use axum::extract::{Request, State};
-use axum::http::uri::Authority;
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::middleware::Next;
-use axum::response::Response;
-use base::Digest;
-use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::access::Keyring;
 use crate::config::ServerConfig;
-use crate::metrics::{Metrics, UnderWay};
+use crate::metrics::Metrics;
 use crate::models::{Entry, Found, Models};
+use crate::oip::HEADER_LENGTH;
 use crate::openai::responses::Kept;
 use crate::refusal::{Refusal, Shape};
+use crate::trace::Tracer;
+use crate::watch::Log;
 
 /// What all handlers share.
 pub(crate) struct App {
@@ -33,9 +32,12 @@ pub(crate) struct App {
     pub(crate) draining: AtomicBool,
     /// Seconds since 1970.
     pub(crate) started_s: i64,
-    key: Option<Digest>,
+    pub(crate) keyring: Keyring,
+    pub(crate) log: Option<Log>,
+    pub(crate) tracer: Option<Arc<Tracer>>,
     requests: Arc<Semaphore>,
     workers: Arc<Semaphore>,
+    waiting: AtomicUsize,
 }
 
 /// Asks work on another thread to end: its client is gone, or its time is up.
@@ -57,6 +59,23 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// A place in the queue, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a AtomicUsize, max: usize) -> Option<Self> {
+        let entered =
+            count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1));
+        entered.ok().map(|_| Self(count))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl App {
     pub(crate) fn new(config: ServerConfig, models: Models) -> Self {
         Self {
@@ -65,9 +84,12 @@ impl App {
             responses: Kept::default(),
             draining: AtomicBool::new(false),
             started_s: store::now_ms() / 1000,
-            key: config.key.as_ref().map(|key| Digest::of(key.as_bytes())),
+            keyring: Keyring::new(&config),
+            log: config.access_log.clone().map(Log::start),
+            tracer: config.traces_endpoint.clone().map(|endpoint| Arc::new(Tracer::new(endpoint))),
             requests: Arc::new(Semaphore::new(config.limits.requests_max)),
             workers: Arc::new(Semaphore::new(config.threads.max(1))),
+            waiting: AtomicUsize::new(0),
             config,
         }
     }
@@ -92,7 +114,8 @@ impl App {
             Some(_) => self.models.load(entry, &self.metrics)?,
             None => {
                 let (app, entry) = (self.clone(), entry.clone());
-                let loading = tokio::task::spawn_blocking(move || app.guarded(|| app.models.load(&entry, &app.metrics)));
+                let loading =
+                    tokio::task::spawn_blocking(move || app.guarded(|| app.models.load(&entry, &app.metrics)));
                 loading.await.unwrap_or_else(|_| Err(Refusal::internal("the model could not be loaded")))?
             }
         };
@@ -112,7 +135,18 @@ impl App {
 
     /// Waits for one of the few places where heavy work runs.
     pub(crate) async fn worker(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let begun = Instant::now();
+        if let Ok(permit) = self.workers.clone().try_acquire_owned() {
+            self.metrics.generation.observe_queue(0.0);
+            return Ok(permit);
+        }
+        let queue_max = self.config.limits.queue_max;
+        let _waiting = Waiting::enter(&self.waiting, queue_max).ok_or_else(|| {
+            let message = format!("{queue_max} requests wait to be computed; try again in a second");
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        })?;
         let permit = self.workers.clone().acquire_owned().await;
+        self.metrics.generation.observe_queue(begun.elapsed().as_secs_f64());
         permit.map_err(|_| Refusal::internal("the server is closing"))
     }
 
@@ -146,8 +180,13 @@ impl App {
 
     /// Reads a JSON body within the limits of size and time.
     pub(crate) async fn read_body(&self, request: Request) -> Result<Bytes, Refusal> {
-        let limits = &self.config.limits;
         check_content(request.headers())?;
+        self.collect(request).await
+    }
+
+    /// Reads a body within the limits of size and time.
+    pub(crate) async fn collect(&self, request: Request) -> Result<Bytes, Refusal> {
+        let limits = &self.config.limits;
         let large = || {
             let message = format!("the body has more than {} bytes", limits.body_bytes_max);
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
@@ -168,60 +207,19 @@ impl App {
             }
         }
     }
-
-    /// With a key, every request must bring it. Without one, which is on loopback only, a web page must
-    /// not be able to ask through its visitor's browser: neither under another name that was made to
-    /// point here, nor from another origin.
-    fn authorise(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let Some(key) = &self.key else {
-            let local = |name| headers.get(name).is_none_or(|value| is_local(value.as_bytes()));
-            return if local(header::HOST) && local(header::ORIGIN) {
-                Ok(())
-            } else {
-                let message = "this server has no key, so it answers as localhost only; start it with a key";
-                Err(Refusal::new(StatusCode::FORBIDDEN, message))
-            };
-        };
-        let sent = headers.get(header::AUTHORIZATION).map(axum::http::HeaderValue::as_bytes);
-        let sent = sent.filter(|sent| sent.len() > 7 && sent[..7].eq_ignore_ascii_case(b"bearer "));
-        match sent {
-            Some(sent) if same(key, &Digest::of(&sent[7..])) => Ok(()),
-            _ => Err(Refusal::new(StatusCode::UNAUTHORIZED, "send the server's key as `Authorization: Bearer KEY`")),
-        }
-    }
-}
-
-/// Compares digests in a time that does not depend on where they differ.
-fn same(a: &Digest, b: &Digest) -> bool {
-    let differences = a.bytes().iter().zip(b.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
-    std::hint::black_box(differences) == 0
-}
-
-/// Whether a `Host` or an `Origin` names this machine.
-fn is_local(value: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(value) else { return false };
-    let authority = match text.split_once("://") {
-        Some((_, rest)) => rest,
-        None => text,
-    };
-    let Ok(authority) = authority.parse::<Authority>() else { return false };
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn check_content(headers: &HeaderMap) -> Result<(), Refusal> {
     let unsupported = |message: String| Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     if let Some(kind) = headers.get(header::CONTENT_TYPE) {
         let text = kind.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-        if text != "application/json" && !(text.starts_with("application/") && text.ends_with("+json")) {
+        let bytes = text == "application/octet-stream" && headers.contains_key(HEADER_LENGTH);
+        if !bytes && text != "application/json" && !(text.starts_with("application/") && text.ends_with("+json")) {
             return unsupported(format!("the content type {text:?} is not known; send application/json"));
         }
     }
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return unsupported("the body is encoded; send it as it is".to_owned());
-    }
-    if headers.contains_key("inference-header-content-length") {
-        return Err(Refusal::bad("binary tensor data is an extension that this server does not have; send JSON"));
     }
     Ok(())
 }
@@ -231,52 +229,10 @@ pub(crate) fn too_slow(limit: Duration) -> Refusal {
     Refusal::new(StatusCode::GATEWAY_TIMEOUT, message)
 }
 
-/// Stands before every route, the unknown ones too: checks the key, catches panics, counts.
-pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let _under_way = UnderWay::count(&app.metrics.in_flight);
-    let (route, shape) = (route(request.uri()), shape(request.uri()));
-    let response = match app.authorise(request.headers()) {
-        Err(refusal) => refusal.response(shape),
-        Ok(()) => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
-            app.metrics.panics.fetch_add(1, Ordering::Relaxed);
-            Refusal::internal("a fault of the program; its log says more").response(shape)
-        }),
-    };
-    app.metrics.answered(route, response.status().as_u16(), begun.elapsed());
-    response
-}
-
 /// The shape of a route's errors.
 pub(crate) fn shape(uri: &Uri) -> Shape {
     if uri.path().starts_with("/v1/") { Shape::OpenAi } else { Shape::Inference }
 }
 
-/// The route's name in the metrics; what is not a route has one name in all.
-fn route(uri: &Uri) -> &'static str {
-    let parts: Vec<&str> = uri.path().split('/').skip(1).take(8).collect();
-    match parts[..] {
-        ["health", "live"] => "/health/live",
-        ["health", "ready"] => "/health/ready",
-        ["metrics"] => "/metrics",
-        ["traffic"] => "/traffic",
-        ["openapi.json"] => "/openapi.json",
-        ["v1", "chat", "completions"] => "/v1/chat/completions",
-        ["v1", "completions"] => "/v1/completions",
-        ["v1", "embeddings"] => "/v1/embeddings",
-        ["v1", "responses"] => "/v1/responses",
-        ["v1", "responses", _] => "/v1/responses/{response}",
-        ["v1", "models"] => "/v1/models",
-        ["v1", "models", _] => "/v1/models/{model}",
-        ["v2"] => "/v2",
-        ["v2", "health", "live"] => "/v2/health/live",
-        ["v2", "health", "ready"] => "/v2/health/ready",
-        ["v2", "models", _] | ["v2", "models", _, "versions", _] => "/v2/models/{model}",
-        ["v2", "models", _, "ready"] | ["v2", "models", _, "versions", _, "ready"] => "/v2/models/{model}/ready",
-        ["v2", "models", _, "infer"] | ["v2", "models", _, "versions", _, "infer"] => "/v2/models/{model}/infer",
-        _ => "other",
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
 //! What can go wrong with a server before it answers, and with its verification.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use base::failure::{io_fault, io_hint};
 use base::{Failure, Fault};
@@ -31,8 +32,8 @@ pub enum ServeError {
         /// What stood there.
         text: String,
     },
-    /// The address can be reached from other machines, and there is no key.
-    #[error("failed to open {address} to other machines: no key was given")]
+    /// Keys are required, as they are where other machines reach the address, and there is none.
+    #[error("failed to open {address}: every request needs a key there, and there is none")]
     KeyNeeded {
         /// The address.
         address: SocketAddr,
@@ -42,6 +43,14 @@ pub enum ServeError {
     Key {
         /// What is wrong with it.
         message: &'static str,
+    },
+    /// A certificate, or its private key, cannot be used.
+    #[error("failed to use {} for TLS: {message}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
     },
     /// The threads that answer could not be started.
     #[error("failed to start the server's threads: {0}")]
@@ -83,7 +92,11 @@ impl Failure for ServeError {
             Self::Store(error) => error.fault(),
             Self::Infer(error) => error.fault(),
             Self::Bind { error, .. } => io_fault(error),
-            Self::Address { .. } | Self::KeyNeeded { .. } | Self::Key { .. } | Self::Model { .. } => Fault::User,
+            Self::Address { .. }
+            | Self::KeyNeeded { .. }
+            | Self::Key { .. }
+            | Self::Model { .. }
+            | Self::Tls { .. } => Fault::User,
             Self::Threads(_) | Self::Ask { .. } | Self::Mismatch { .. } => Fault::Internal,
             Self::Stopped => Fault::Stopped,
         }
@@ -102,9 +115,12 @@ impl Failure for ServeError {
             Self::Bind { error, .. } => return io_hint(error),
             Self::Address { .. } => "Write it as 127.0.0.1:8080, or [::1]:8080; port 0 takes any free port.",
             Self::KeyNeeded { .. } => {
-                "Give a key (clients send it as `Authorization: Bearer KEY`), or listen on 127.0.0.1."
+                "Make one with `yard key create NAME` (clients send it as `Authorization: Bearer KEY`), or listen on 127.0.0.1."
             }
             Self::Key { .. } => "Use 16 to 512 letters, digits and other visible ASCII signs.",
+            Self::Tls { .. } => {
+                "`tls_certificate` is a PEM file of the certificate and those above it, `tls_key` of its private key."
+            }
             Self::Threads(_) => "The machine has no room for two more threads.",
             Self::Model { .. } => "Make the model again with `yard run`, or serve another version.",
             Self::Ask { .. } => "The server's own log and /health/ready say more.",

@@ -7,11 +7,13 @@
 //! **Invariant:** this crate knows no training. **Invariant:** nothing from outside is unlimited: size,
 //! rows, time, requests and connections all have a limit in [`Limits`].
 
+mod access;
 mod app;
 mod cells;
 mod client;
 mod config;
 mod error;
+mod grpc;
 mod metrics;
 mod model;
 mod models;
@@ -23,10 +25,14 @@ mod routes;
 pub mod server;
 mod slot;
 mod source;
+mod tls;
+mod trace;
 mod traffic;
 mod verify;
+pub mod watch;
+mod wire;
 
-pub use config::{Limits, ServerConfig};
+pub use config::{Limits, LogSink, ServerConfig, TlsFiles};
 pub use error::ServeError;
 pub use server::{Ready, Running, Server, Summary, run, start};
 pub use source::{FolderSource, Kept, RegistrySource, Source, Wanted};

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::watch::{Generation, Requests};
+
 /// The upper edges of the latency histogram, in seconds.
 const LATENCY_S: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
@@ -15,6 +17,8 @@ const LATENCY_S: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0
 pub(crate) struct Metrics {
     by_route: Mutex<BTreeMap<&'static str, Route>>,
     rows: Mutex<BTreeMap<(String, u32), u64>>,
+    pub(crate) generation: Generation,
+    pub(crate) requests: Requests,
     pub(crate) in_flight: AtomicI64,
     pub(crate) connections: AtomicI64,
     pub(crate) prompt_tokens: AtomicU64,
@@ -23,6 +27,8 @@ pub(crate) struct Metrics {
     pub(crate) loads: AtomicU64,
     pub(crate) load_failures: AtomicU64,
     pub(crate) sketch_failures: AtomicU64,
+    pub(crate) key_failures: AtomicU64,
+    pub(crate) tls_failures: AtomicU64,
     pub(crate) panics: AtomicU64,
 }
 
@@ -79,6 +85,8 @@ impl Metrics {
     pub(crate) fn render(&self, models: &[(String, u32)]) -> String {
         let mut text = String::with_capacity(4096);
         self.render_routes(&mut text);
+        self.requests.render(&mut text);
+        self.generation.render(&mut text);
         family(
             &mut text,
             "modelyard_rows_total",
@@ -97,7 +105,12 @@ impl Metrics {
         for (kind, count) in [("prompt", &self.prompt_tokens), ("completion", &self.completion_tokens)] {
             line(&mut text, "modelyard_tokens_total", &[("kind", kind)], count.load(Relaxed) as f64);
         }
-        family(&mut text, "modelyard_model_version", "gauge", "The version that answers now, of every model that is loaded.");
+        family(
+            &mut text,
+            "modelyard_model_version",
+            "gauge",
+            "The version that answers now, of every model that is loaded.",
+        );
         for (name, version) in models {
             line(&mut text, "modelyard_model_version", &[("model", name)], f64::from(*version));
         }
@@ -113,6 +126,16 @@ impl Metrics {
                 "modelyard_sketch_failures_total",
                 "Times that traffic sketches could not be stored; they are kept.",
                 &self.sketch_failures,
+            ),
+            (
+                "modelyard_key_failures_total",
+                "Times that keys could not be read or charged in the store; those known stay in use.",
+                &self.key_failures,
+            ),
+            (
+                "modelyard_tls_failures_total",
+                "Times that the certificate or its key could not be read again; those before stay in use.",
+                &self.tls_failures,
             ),
             ("modelyard_panics_total", "Requests that ended in a fault of the program.", &self.panics),
         ] {
@@ -158,12 +181,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn family(text: &mut String, name: &str, kind: &str, help: &str) {
+pub(crate) fn family(text: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn line(text: &mut String, name: &str, labels: &[(&str, &str)], value: f64) {
+pub(crate) fn line(text: &mut String, name: &str, labels: &[(&str, &str)], value: f64) {
     text.push_str(name);
     for (index, (label, content)) in labels.iter().enumerate() {
         let before = if index == 0 { '{' } else { ',' };
@@ -174,7 +197,7 @@ fn line(text: &mut String, name: &str, labels: &[(&str, &str)], value: f64) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeSet;
 
     use super::*;

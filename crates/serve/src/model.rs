@@ -10,7 +10,8 @@ use std::sync::{Arc, OnceLock};
 use base::Value;
 use infer::InferError;
 use infer::description::{BASELINE_FILE, MODEL_FILE};
-use infer::engine::{Engine, EngineConfig, Opened, Structures, open_gguf};
+use infer::encoder::Encoder;
+use infer::engine::{Engine, EngineConfig, Opened, Packing, Structures, open};
 use infer::formats::template::ChatTemplate;
 use infer::language::Generator;
 use infer::model::Model;
@@ -48,6 +49,8 @@ pub(crate) enum Kind {
     Model(Model),
     /// A language model of others, behind the engine.
     Text(Box<TextModel>),
+    /// A model of others that turns texts into vectors.
+    Encoder(Box<Encoder>),
 }
 
 /// A language model behind the engine.
@@ -63,11 +66,7 @@ impl Loaded {
     pub(crate) fn load(source: &dyn Source, wanted: &Wanted, engine: EngineConfig) -> Result<Self, ServeError> {
         let path = source.folder(wanted)?;
         let theirs = path.is_file() || (path.join(CONFIG_FILE).exists() && !path.join(MODEL_FILE).exists());
-        let loaded = if !theirs {
-            Self::ours(&path, wanted)?
-        } else {
-            Self::others(&path, wanted, engine)?
-        };
+        let loaded = if !theirs { Self::ours(&path, wanted)? } else { Self::others(&path, wanted, engine)? };
         loaded.warm_up()?;
         Ok(loaded)
     }
@@ -85,8 +84,13 @@ impl Loaded {
 
     fn others(path: &Path, wanted: &Wanted, config: EngineConfig) -> Result<Self, ServeError> {
         let name = wanted.name.clone().unwrap_or_else(|| crate::source::file_name(path));
-        let Opened { engine, template, begin, .. } = open_gguf(path, config)?;
-        let bytes = crate::source::bytes_of(path);
+        let files = crate::source::bytes_of(path);
+        if Encoder::knows(path) {
+            let kind = Kind::Encoder(Box::new(Encoder::open(path)?));
+            return Ok(Self::new(name, wanted, kind, None, files));
+        }
+        let Opened { engine, template, begin, cache_bytes, .. } = open(path, config, Packing::Exact)?;
+        let bytes = files + cache_bytes as u64;
         let kind = Kind::Text(Box::new(TextModel { engine, template, begin }));
         Ok(Self::new(name, wanted, kind, None, bytes))
     }
@@ -116,7 +120,7 @@ impl Loaded {
                 infer::model::Engine::Predict(predictor) => Some(predictor),
                 infer::model::Engine::Language(_) => None,
             },
-            Kind::Text(_) => None,
+            Kind::Text(_) | Kind::Encoder(_) => None,
         }
     }
 
@@ -127,7 +131,7 @@ impl Loaded {
                 infer::model::Engine::Language(generator) => Some(generator),
                 infer::model::Engine::Predict(_) => None,
             },
-            Kind::Text(_) => None,
+            Kind::Text(_) | Kind::Encoder(_) => None,
         }
     }
 
@@ -135,7 +139,15 @@ impl Loaded {
     pub(crate) fn text_model(&self) -> Option<&TextModel> {
         match &self.kind {
             Kind::Text(model) => Some(model),
-            Kind::Model(_) => None,
+            Kind::Model(_) | Kind::Encoder(_) => None,
+        }
+    }
+
+    /// What turns texts into vectors.
+    pub(crate) fn encoder(&self) -> Option<&Encoder> {
+        match &self.kind {
+            Kind::Encoder(encoder) => Some(encoder),
+            Kind::Model(_) | Kind::Text(_) => None,
         }
     }
 
@@ -155,10 +167,10 @@ impl Loaded {
             (_, Some(generator)) => Structures::new(generator.tokenizer(), generator.tokenizer().end_of_text()),
             _ => Err(InferError::Structure { verb: "use", what: "this model writes no text".to_owned() }),
         };
-        self.structures.get_or_init(make).as_ref().map_err(|error| InferError::Structure {
-            verb: "use",
-            what: error.to_string(),
-        })
+        self.structures
+            .get_or_init(make)
+            .as_ref()
+            .map_err(|error| InferError::Structure { verb: "use", what: error.to_string() })
     }
 
     /// One answer before the first real one: weights are read in, and a model that cannot answer is
@@ -177,6 +189,9 @@ impl Loaded {
         }
         if let Some(generator) = self.generator() {
             generator.complete("", &one, &mut |_| std::ops::ControlFlow::Continue(()))?;
+        }
+        if let Some(encoder) = self.encoder() {
+            encoder.embed(&[""])?;
         }
         if let Some(model) = self.text_model() {
             model.warm_up(one).map_err(fail)?;

@@ -7,23 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::Router;
 use base::{Context, Stop};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::access;
 use crate::app::App;
-use crate::config::{ENGINE, Limits, ServerConfig};
+use crate::config::{ENGINE, ServerConfig};
 use crate::error::ServeError;
 use crate::metrics::UnderWay;
 use crate::models::Models;
-use crate::patient::Patient;
 use crate::routes::router;
 use crate::source::Source;
+use crate::tls::{self, Tls};
+use crate::wire::serve_connection;
 
 /// Threads that talk to clients; computing has its own.
 const THREADS: usize = 2;
@@ -34,6 +32,7 @@ const TEND: Duration = Duration::from_secs(1);
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     app: Arc<App>,
 }
 
@@ -67,13 +66,24 @@ impl Server {
     /// taken or not ours; whatever loading the model gives.
     pub async fn bind(config: ServerConfig, sources: Vec<Arc<dyn Source>>) -> Result<Self, ServeError> {
         config.check()?;
+        let (settings, keys) = (config.clone(), sources.first().cloned());
+        let tls = blocking(move || {
+            if let Some(keys) = keys {
+                access::check(&settings, &*keys)?;
+            }
+            settings.tls.as_ref().map(|files| Tls::load(files).map(Arc::new)).transpose()
+        });
+        let tls = tls.await?;
         let bind = |error| ServeError::Bind { address: config.address, error };
         let listener = TcpListener::bind(config.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let memory_bytes_max = config.memory_bytes_max;
-        let load = tokio::task::spawn_blocking(move || Models::open(sources, ENGINE, memory_bytes_max));
-        let models = load.await.map_err(|error| ServeError::Threads(std::io::Error::other(error)))??;
-        Ok(Self { listener, address, app: Arc::new(App::new(config, models)) })
+        let app = blocking(move || {
+            let models = Models::open(sources, ENGINE, config.memory_bytes_max)?;
+            let app = App::new(config, models);
+            app.keyring.refresh(&*app.models.first().source)?;
+            Ok(Arc::new(app))
+        });
+        Ok(Self { listener, address, tls, app: app.await? })
     }
 
     /// What it tells of itself.
@@ -96,10 +106,16 @@ impl Server {
     /// # Errors
     /// [`ServeError::Store`] when the last sketches could not be stored.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Summary, ServeError> {
-        let Self { listener, app, .. } = self;
+        let Self { listener, tls, app, .. } = self;
         let (stopping, stopped) = watch::channel(false);
         let tending = tokio::spawn(tend(app.clone(), stopped.clone()));
-        let mut connections = accept(&listener, &app, stop, &stopped).await;
+        let following = tokio::spawn(access::follow(app.clone(), stopped.clone()));
+        let tracer = app.tracer.clone();
+        let tracing = tracer.clone().map(|tracer| tokio::spawn(tracer.run()));
+        if let Some(tls) = &tls {
+            tokio::spawn(tls::follow(tls.clone(), app.clone(), stopped.clone()));
+        }
+        let mut connections = accept(&listener, tls.as_deref(), &app, stop, &stopped).await;
         drop(listener);
         app.draining.store(true, Ordering::Relaxed);
         let _ = stopping.send(true);
@@ -109,16 +125,33 @@ impl Server {
             Err(_) => connections.len(),
         };
         connections.shutdown().await;
+        if let (Some(tracer), Some(tracing)) = (tracer, tracing) {
+            tracer.flush().await;
+            tracing.abort();
+        }
         let _ = tending.await;
-        let last = tokio::task::spawn_blocking(move || app.models.flush(&app.metrics));
-        last.await.map_err(|error| ServeError::Threads(std::io::Error::other(error)))??;
+        let _ = following.await;
+        blocking(move || {
+            app.keyring.flush(&*app.models.first().source)?;
+            app.models.flush(&app.metrics)
+        })
+        .await?;
         Ok(Summary { cut })
     }
+}
+
+/// Runs what blocks on a thread that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ServeError> + Send + 'static,
+) -> Result<T, ServeError> {
+    let done = tokio::task::spawn_blocking(work);
+    done.await.map_err(|error| ServeError::Threads(std::io::Error::other(error)))?
 }
 
 /// Accepts until `stop` is done; gives the connections that are open then.
 async fn accept(
     listener: &TcpListener,
+    tls: Option<&Tls>,
     app: &Arc<App>,
     stop: impl Future<Output = ()>,
     stopped: &watch::Receiver<bool>,
@@ -135,11 +168,11 @@ async fn accept(
             accepted = accept_one(listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let (app, router, stopped) = (app.clone(), router.clone(), stopped.clone());
+        let (app, router, stopped, tls) = (app.clone(), router.clone(), stopped.clone(), tls.map(Tls::config));
         connections.spawn(async move {
             let _place = place;
             let _open = UnderWay::count(&app.metrics.connections);
-            serve_connection(stream, router, &app.config.limits, stopped).await;
+            serve_connection(stream, tls, router, &app.config.limits, stopped).await;
         });
     }
 }
@@ -156,27 +189,6 @@ async fn accept_one(
             // The client is gone again, or there are no file descriptors left: wait for some to close.
             tokio::time::sleep(Duration::from_millis(20)).await;
             None
-        }
-    }
-}
-
-async fn serve_connection(stream: TcpStream, router: Router, limits: &Limits, mut stopped: watch::Receiver<bool>) {
-    let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(Patient::new(stream, limits.write_time_max));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time_max)
-        .max_buf_size(limits.head_bytes_max)
-        .serve_connection(io, TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
-    // Errors here are a client's: it went away, was too slow, or did not speak HTTP. hyper has answered
-    // what can be answered.
-    let asked_to_stop = async { stopped.wait_for(|stopped| *stopped).await.is_ok() };
-    tokio::select! {
-        _ = &mut connection => {}
-        _ = asked_to_stop => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Digest, VersionName};
-use store::{Store, StoredSketch};
+use store::{Key, Store, StoredSketch};
 
 use crate::error::ServeError;
 
@@ -47,6 +47,22 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// [`ServeError`] when it could not be stored; the server keeps it and tries again.
     fn keep(&self, sketch: &StoredSketch) -> Result<Kept, ServeError>;
+
+    /// The keys that open the server; `None` where there is no store to keep them.
+    ///
+    /// # Errors
+    /// [`ServeError`] when they could not be read; the server goes on with those it knows.
+    fn keys(&self) -> Result<Option<Vec<Key>>, ServeError> {
+        Ok(None)
+    }
+
+    /// Adds tokens to what keys have used, by the keys' numbers.
+    ///
+    /// # Errors
+    /// [`ServeError`] when they could not be stored; the server tries again.
+    fn charge_keys(&self, _: &[(i64, u64)]) -> Result<(), ServeError> {
+        Ok(())
+    }
 }
 
 /// What became of a sketch.
@@ -159,5 +175,13 @@ impl Source for RegistrySource {
     fn keep(&self, sketch: &StoredSketch) -> Result<Kept, ServeError> {
         self.store.add_sketch(sketch)?;
         Ok(Kept::Stored)
+    }
+
+    fn keys(&self) -> Result<Option<Vec<Key>>, ServeError> {
+        Ok(Some(self.store.keys()?))
+    }
+
+    fn charge_keys(&self, tokens: &[(i64, u64)]) -> Result<(), ServeError> {
+        Ok(self.store.charge_keys(tokens)?)
     }
 }

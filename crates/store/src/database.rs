@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use crate::error::StoreError;
 
 /// One migration per version, in order; a released one is never changed.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = ["
     CREATE TABLE artifacts (digest TEXT PRIMARY KEY, kind TEXT NOT NULL, size_bytes INTEGER NOT NULL, created_ms INTEGER NOT NULL) STRICT;
     CREATE TABLE stages (key TEXT PRIMARY KEY, stage TEXT NOT NULL, artifact TEXT NOT NULL REFERENCES artifacts) STRICT;
     CREATE TABLE runs (
@@ -27,6 +27,12 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE sketches (id INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL, started_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL, requests INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
     CREATE INDEX runs_by_artifact ON runs (artifact);
     CREATE INDEX sketches_by_version ON sketches (name, version, ended_ms);
+", "
+    CREATE TABLE keys (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, scopes TEXT NOT NULL,
+        requests_per_minute INTEGER, tokens_per_minute INTEGER, tokens_total INTEGER, tokens_used INTEGER NOT NULL DEFAULT 0,
+        created_ms INTEGER NOT NULL, expires_ms INTEGER, revoked_ms INTEGER) STRICT;
+    CREATE UNIQUE INDEX keys_in_use ON keys (name) WHERE revoked_ms IS NULL;
 "];
 
 /// A connection pool, and the small runtime that waits for it, so that stages need not be async.

@@ -70,6 +70,24 @@ pub enum StoreError {
         /// What there is instead.
         known: Vec<String>,
     },
+    /// A key of this name is in use.
+    #[error("failed to make the key {name}: there is one of this name")]
+    KeyExists {
+        /// The name.
+        name: String,
+    },
+    /// A key cannot be called so.
+    #[error("failed to make the key {name:?}: that is no name")]
+    KeyName {
+        /// The name.
+        name: String,
+    },
+    /// The system gives no random bytes.
+    #[error("failed to make a secret: {message}")]
+    Random {
+        /// What it said.
+        message: String,
+    },
     /// There is nothing to roll back to.
     #[error("failed to roll back {name}: no earlier version was champion")]
     NoPrevious {
@@ -101,7 +119,7 @@ impl Failure for StoreError {
         match self {
             _ if self.disk_full() => Fault::User,
             Self::Io { error, .. } => io_fault(error),
-            Self::Database { .. } => Fault::Internal,
+            Self::Database { .. } | Self::Random { .. } => Fault::Internal,
             _ => Fault::User,
         }
     }
@@ -121,6 +139,12 @@ impl Failure for StoreError {
             Self::Damaged { .. } => Some(
                 "Run `yard run --repair`: damaged artifacts are set aside in .yard/damaged/ and made again.".to_owned(),
             ),
+            Self::KeyExists { .. } => Some("Choose another name, or end that key first with `yard key revoke NAME`.".to_owned()),
+            Self::KeyName { .. } => Some("Use 1 to 64 lower-case letters, digits, `-`, `_` or `.`.".to_owned()),
+            Self::Random { .. } => None,
+            Self::NotFound { known, what: "the key", .. } if known.is_empty() => {
+                Some("There is none in use; `yard key create NAME` makes one.".to_owned())
+            }
             Self::NotFound { known, .. } if known.is_empty() => Some("There is none yet: `yard run` makes the first.".to_owned()),
             Self::NotFound { known, .. } => Some(format!("Known: {}.", known.join(", "))),
             Self::NoPrevious { .. } => Some("Promote a second version first; `yard models` lists them.".to_owned()),

@@ -1,9 +1,9 @@
 //! Everything a project keeps, in one folder `.yard/`: artifacts by their digest, and a SQLite
-//! database of runs, metrics, lineage, versions, aliases, the audit log and traffic sketches.
+//! database of runs, metrics, lineage, versions, aliases, the audit log, traffic sketches and keys.
 //!
 //! ```text
 //! .yard/
-//!   yard.db            runs, metrics, lineage, versions, aliases, audit, sketches
+//!   yard.db            runs, metrics, lineage, versions, aliases, audit, sketches, keys
 //!   objects/DIGEST/    an artifact: manifest.json and the files it lists; never changed
 //!   work/KEY/          a stage under way: out/ becomes the artifact, scratch/ holds checkpoints
 //!   lock               held by the one command that runs stages
@@ -14,6 +14,7 @@
 mod artifact;
 mod database;
 mod error;
+mod key;
 mod registry;
 mod run;
 mod sketch;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use artifact::{Artifact, ArtifactFile};
 pub use error::StoreError;
+pub use key::{Key, KeyLimits, NewKey, Scope, Secret};
 pub use registry::{Alias, AuditEntry, Version};
 pub use run::{MetricPoint, Run, RunStatus};
 pub use sketch::StoredSketch;

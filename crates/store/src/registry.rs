@@ -221,7 +221,7 @@ impl Store {
     }
 }
 
-async fn audit(
+pub(crate) async fn audit(
     transaction: &mut sqlx::SqliteTransaction<'_>,
     actor: &str,
     action: &str,

@@ -21,11 +21,13 @@ const SHARED_EDGES: [(&str, &[&str]); 6] = [
     ("nn", &["base", "kernels", "infer"]),
 ];
 /// Outside crates that only some may know, each with the crates that may.
-const OUTSIDE: [(&str, &[&str]); 6] = [
+const OUTSIDE: [(&str, &[&str]); 8] = [
     ("clap", &["yard"]),
     ("burn", &["nn"]),
     ("datafusion", &["data"]),
     ("axum", &["serve"]),
+    ("tonic", &["serve"]),
+    ("rustls", &["serve"]),
     ("sqlx", &["store"]),
     ("indicatif", &["yard"]),
 ];

@@ -109,9 +109,17 @@ pub enum Command {
         /// The address to listen on; port 0 takes a free one.
         #[arg(long)]
         address: Option<String>,
-        /// The key that clients must send. Off loopback one is made and printed where none is given.
+        /// A key that clients may send, beside those of `yard key create`. Off loopback one is made and
+        /// printed for a model folder, which has no other.
         #[arg(long, env = "YARD_KEY", hide_env_values = true)]
         key: Option<String>,
+    },
+    /// Make, list and revoke the keys that clients of `yard serve` send.
+    Key {
+        #[command(subcommand)]
+        action: KeyAction,
+        #[command(flatten)]
+        registry: RegistryArguments,
     },
     /// Predict rows of JSON (one object a line), or complete prompts, without a server.
     Predict {
@@ -181,5 +189,37 @@ pub enum Command {
         /// How many entries.
         #[arg(long, short = 'n', default_value_t = 20)]
         limit: u32,
+    },
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyAction {
+    /// Make a key, and print its secret, which is shown this once.
+    Create {
+        /// A name for it, in the access log and to revoke it by.
+        name: String,
+        /// What it may be used for: infer, metrics (reading /metrics only), admin (everything).
+        #[arg(long, value_name = "SCOPES", value_delimiter = ',', default_value = "infer")]
+        scope: Vec<String>,
+        /// The most requests in a minute.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        requests_per_minute: Option<u32>,
+        /// The most tokens in a minute, read and generated.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        tokens_per_minute: Option<u32>,
+        /// The most tokens in the key's life.
+        #[arg(long, value_name = "COUNT")]
+        tokens_total: Option<u64>,
+        /// After how many days it ends [default: never].
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+        expires: Option<u32>,
+    },
+    /// List keys, without their secrets.
+    List,
+    /// End a key; servers that run refuse it within a second.
+    Revoke {
+        /// The key's name.
+        name: String,
     },
 }

@@ -6,6 +6,7 @@ use super::diagnostic::Diagnostics;
 use super::file::{
     Architecture, DataFormat, Family, Loss, Packing, ProjectFile, SearchRange, SplitMethod, TextEncoder,
 };
+use super::release::ServeConfig;
 use super::schema::{KeyKind, key_kind};
 use super::tree::Node;
 use crate::value::ColumnType;
@@ -50,11 +51,32 @@ pub(super) fn check(file: &ProjectFile, tree: &Node, found: &mut Diagnostics) {
             );
         }
     }
-    if file.serve.address.parse::<std::net::SocketAddr>().is_err() {
+    serve(&file.serve, &mut check);
+}
+
+fn serve(serve: &ServeConfig, check: &mut Check<'_>) {
+    if serve.address.parse::<std::net::SocketAddr>().is_err() {
         check.wrong(
             "serve.address",
-            format!("`serve.address` cannot be {:?}", file.serve.address),
+            format!("`serve.address` cannot be {:?}", serve.address),
             "write an address and a port, such as 127.0.0.1:8080",
+        );
+    }
+    let tls = [("tls_certificate", &serve.tls_certificate, "tls_key"), ("tls_key", &serve.tls_key, "tls_certificate")];
+    for ((given, path, other), (_, absent, _)) in tls.iter().zip(tls.iter().rev()) {
+        if path.is_some() && absent.is_none() {
+            check.wrong(
+                &format!("serve.{given}"),
+                format!("`{given}` is given without `{other}`"),
+                "TLS needs the certificate and its private key, each a PEM file",
+            );
+        }
+    }
+    if serve.traces_endpoint.as_ref().is_some_and(|endpoint| !endpoint.starts_with("http://")) {
+        check.wrong(
+            "serve.traces_endpoint",
+            "`traces_endpoint` should begin with http://",
+            "send traces to a collector on this machine or network, which passes them on by TLS",
         );
     }
 }

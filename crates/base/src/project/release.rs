@@ -1,6 +1,8 @@
 //! The tables of `yard.toml` for what comes after training: compression, image, server, monitoring,
 //! gates. As in `file`, a doc comment here is what the user reads in the reference.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -65,23 +67,80 @@ impl Default for PackageConfig {
 pub struct ServeConfig {
     /// The address to listen on. Off loopback a key is required of every client.
     pub address: String,
+    /// Require a key on loopback too. `yard key create` makes keys.
+    pub keys: bool,
+    /// The server's certificate and those that vouch for it: a PEM file, read again when it changes.
+    /// With it the server speaks TLS only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key: a PEM file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
     /// The largest request body.
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     pub body_bytes_max: u32,
     /// How many requests may be under way at once; more are answered with 503.
     #[schemars(range(min = 1, max = 100_000))]
     pub requests_max: u32,
+    /// How many requests may wait to be computed; more are answered with 503.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub queue_max: u32,
+    /// How many connections may be open at once; more wait to be accepted.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub connections_max: u32,
+    /// The largest prompt, in bytes; larger ones are answered with 413.
+    #[schemars(range(min = 1, max = 1_073_741_824))]
+    pub prompt_bytes_max: u32,
     /// The most rows in one request, or tokens in one completion.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub rows_max: u32,
     /// The bytes that the weights and caches of all loaded models may take together; models that are not in use are
     /// unloaded for one that is asked for. 0: no limit.
     pub memory_bytes_max: u64,
+    /// How long the predictions of one request may take, in seconds; then 504.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub predict_seconds_max: u32,
+    /// How long the completions of one request may take, in seconds; then 504.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub generate_seconds_max: u32,
+    /// How long a client may take to send a request's head, in seconds.
+    #[schemars(range(min = 1, max = 3600))]
+    pub head_seconds_max: u32,
+    /// How long requests under way may take to end once the server was asked to stop, in seconds.
+    #[schemars(range(min = 0, max = 3600))]
+    pub drain_seconds_max: u32,
+    /// A file that gets one line of JSON for each request; `-` is standard error. Prompts are not in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<PathBuf>,
+    /// Write prompts into the access log and the traces, which may then hold what is personal.
+    pub log_prompts: bool,
+    /// Where OpenTelemetry traces go by HTTP, such as `http://localhost:4318/v1/traces`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces_endpoint: Option<String>,
 }
 
 impl Default for ServeConfig {
     fn default() -> Self {
-        Self { address: "127.0.0.1:8080".to_owned(), body_bytes_max: 8 << 20, requests_max: 256, rows_max: 4096, memory_bytes_max: 0 }
+        Self {
+            address: "127.0.0.1:8080".to_owned(),
+            keys: false,
+            tls_certificate: None,
+            tls_key: None,
+            body_bytes_max: 8 << 20,
+            requests_max: 256,
+            queue_max: 256,
+            connections_max: 1024,
+            prompt_bytes_max: 1 << 20,
+            rows_max: 4096,
+            memory_bytes_max: 0,
+            predict_seconds_max: 60,
+            generate_seconds_max: 600,
+            head_seconds_max: 30,
+            drain_seconds_max: 8,
+            access_log: None,
+            log_prompts: false,
+            traces_endpoint: None,
+        }
     }
 }
 

@@ -80,6 +80,8 @@ fn impossible_combinations_are_refused() {
             "learning_rate",
         ),
         (format!("{GOOD}\n[model]\nwidth = 64\n"), "no input uses one"),
+        (format!("{GOOD}\n[serve]\ntls_key = \"key.pem\"\n"), "`tls_key` is given without `tls_certificate`"),
+        (format!("{GOOD}\n[serve]\ntraces_endpoint = \"https://x\"\n"), "should begin with http://"),
     ];
     for (text, part) in cases {
         let found = errors(&text);

@@ -56,11 +56,23 @@ pub struct Embedding {
 
 impl std::fmt::Debug for Encoder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Encoder").field("name", &self.name).field("width", &self.width()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Encoder")
+            .field("name", &self.name)
+            .field("width", &self.width())
+            .finish_non_exhaustive()
     }
 }
 
 impl Encoder {
+    /// Whether a folder says that it holds such a model; [`Encoder::open`] finds out whether it can be used.
+    #[must_use]
+    pub fn knows(folder: &Path) -> bool {
+        let Ok(json) = read_json(&folder.join("config.json"), CONFIG_BYTES_MAX) else { return false };
+        let classes = json["architectures"].as_array().map(Vec::as_slice).unwrap_or_default();
+        classes.iter().any(|class| ARCHITECTURES.iter().any(|(name, ..)| class.as_str() == Some(name)))
+    }
+
     /// Opens a folder: `config.json`, `tokenizer.json`, weights, and where they are there sentence-transformers'
     /// `modules.json`, pooling and longest text. Without them a vector is the mean over all tokens, of length 1.
     ///
@@ -116,6 +128,12 @@ impl Encoder {
         self.network.sizes().width
     }
 
+    /// The number of tokens that there are.
+    #[must_use]
+    pub fn vocabulary_size(&self) -> usize {
+        self.network.sizes().vocabulary
+    }
+
     /// The most tokens of a text.
     #[must_use]
     pub fn tokens_max(&self) -> usize {
@@ -145,7 +163,8 @@ impl Encoder {
     /// As [`Encoder::embed`].
     pub fn tokens(&self, text: &str) -> Result<(Vec<u32>, bool), InferError> {
         let most = self.tokens_max.saturating_mul(BYTES_A_TOKEN_MAX);
-        let (text, long) = if text.len() > most { (&text[..text.floor_char_boundary(most)], true) } else { (text, false) };
+        let (text, long) =
+            if text.len() > most { (&text[..text.floor_char_boundary(most)], true) } else { (text, false) };
         let encoding = self.tokenizer.encode_fast(text, true);
         let encoding = encoding.map_err(|error| InferError::Tokenizer { verb: "use", what: error.to_string() })?;
         Ok((encoding.get_ids().to_vec(), long || !encoding.get_overflowing().is_empty()))
@@ -201,7 +220,12 @@ fn sizes(config: &Config<'_>, behind_padding: bool) -> Result<Sizes, InferError>
     let Sizes { vocabulary, width, heads, feed_forward, layers, positions, kinds, epsilon, .. } = sizes;
     let all = [vocabulary, width, heads, feed_forward, layers, positions, kinds];
     let fits = all.iter().all(|size| (1..=SIZE_MAX).contains(size)) && layers <= LAYERS_MAX;
-    if !fits || !width.is_multiple_of(heads) || sizes.first_position >= positions || !epsilon.is_finite() || epsilon < 0.0 {
+    if !fits
+        || !width.is_multiple_of(heads)
+        || sizes.first_position >= positions
+        || !epsilon.is_finite()
+        || epsilon < 0.0
+    {
         return Err(config.unfit(format!("its sizes are impossible: {sizes:?}")));
     }
     Ok(sizes)

@@ -58,6 +58,8 @@ pub struct Opened {
     pub ends: Vec<u32>,
     /// The longest sequence of the model; the engine's may be shorter.
     pub context_length: usize,
+    /// The bytes that the cache of keys and values takes once it is full.
+    pub cache_bytes: usize,
 }
 
 /// A model without a thread.
@@ -85,10 +87,12 @@ pub fn open(path: &Path, config: EngineConfig, packing: Packing) -> Result<Opene
     };
     let Parts { name, decoder, vocabulary, template } = parts;
     let context_length = decoder.sizes().context;
+    let cache_bytes = decoder.cache_bytes();
     let (begin, ends) = (vocabulary.begin, vocabulary.ends.clone());
-    let config = EngineConfig { context: config.context.min(context_length), ..config };
+    let longest = context_length.min(config.pages * config.page_positions);
+    let config = EngineConfig { context: config.context.min(longest), ..config };
     let engine = Engine::start(Box::new(decoder), TextTokenizer::from(vocabulary), ends.clone(), config)?;
-    Ok(Opened { name, engine, template, begin, ends, context_length })
+    Ok(Opened { name, engine, template, begin, ends, context_length, cache_bytes })
 }
 
 /// [`open`] with the weights as they are.
@@ -228,7 +232,11 @@ fn checkpoint_decoder(
     decoder(&plan, shelf, pages, page_positions)
 }
 
-pub(crate) fn shelf_of<'a>(path: &Path, tensors: crate::formats::safetensors::Numbers<'a>, packing: Packing) -> Shelf<'a> {
+pub(crate) fn shelf_of<'a>(
+    path: &Path,
+    tensors: crate::formats::safetensors::Numbers<'a>,
+    packing: Packing,
+) -> Shelf<'a> {
     let tensors: BTreeMap<_, _> =
         tensors.into_iter().map(|(name, (shape, encoding, bytes))| (name, Tensor { shape, encoding, bytes })).collect();
     Shelf::new(path.to_owned(), tensors, packing)

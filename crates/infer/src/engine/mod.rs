@@ -76,6 +76,8 @@ pub struct EngineStatistics {
     pub steps: AtomicU64,
     /// Sequences of all steps, for the mean size of a batch.
     pub sequences: AtomicU64,
+    /// Steps by their sequences: the first has those of one, the next those of up to 2, 4, 8, and so on to 256 and more.
+    pub batches: [AtomicU64; 9],
     /// Rows of prompts.
     pub prompt_rows: AtomicU64,
     /// Rows of sequences that waited for a token.
@@ -256,6 +258,8 @@ impl Worker {
         if done.sequences == 0 {
             return;
         }
+        let bucket = done.sequences.next_power_of_two().trailing_zeros() as usize;
+        all.batches[bucket.min(all.batches.len() - 1)].fetch_add(1, Ordering::Relaxed);
         for (counter, value) in [
             (&all.steps, 1),
             (&all.sequences, done.sequences),

@@ -16,7 +16,7 @@
 //! are computed row by row in an order of their own.
 
 use kernels::attention::paged::{PagedAttention, Pages, Sequence};
-use kernels::f16::F16;
+use kernels::f16::{F16, zeros};
 use kernels::norm::{Input, Kind, Moments, Norm};
 use kernels::pointwise::Pointwise;
 use kernels::position::RotaryTable;
@@ -177,7 +177,7 @@ impl PackedDecoder {
         let rotary =
             rotary.map(|rotary| RotaryTable::with_frequencies(longest, sizes.dim, &rotary.frequencies, rotary.factor));
         Self {
-            caches: weights.layers.iter().map(|_| vec![F16::default(); pages * shape.elements()]).collect(),
+            caches: weights.layers.iter().map(|_| zeros(pages * shape.elements())).collect(),
             rotary,
             activations: Activations::new(),
             buffers: Buffers::default(),
@@ -191,6 +191,12 @@ impl PackedDecoder {
     #[must_use]
     pub fn sizes(&self) -> Sizes {
         self.sizes
+    }
+
+    /// Bytes that the cache takes once it is full.
+    #[must_use]
+    pub fn cache_bytes(&self) -> usize {
+        self.caches.iter().map(|cache| size_of_val(cache.as_slice())).sum()
     }
 
     /// Bytes of weights that a token reads.

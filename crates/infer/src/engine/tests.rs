@@ -81,7 +81,14 @@ fn ask(engine: &Engine, prompt: &str, sampling: Sampling, structure: Option<Matc
     let on_event =
         move |event| if sender.send(event).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
     let prompt = engine.tokenizer().encode(prompt).unwrap();
-    let request = Request { prompt, sampling, structure, ignore_end: false, cancelled: Arc::default(), on_event: Box::new(on_event) };
+    let request = Request {
+        prompt,
+        sampling,
+        structure,
+        ignore_end: false,
+        cancelled: Arc::default(),
+        on_event: Box::new(on_event),
+    };
     engine.submit(request).unwrap();
     receiver
 }
@@ -166,7 +173,14 @@ fn finishing_answers_what_was_taken() {
     engine.finish();
     assert!(all.iter().all(|events| hear(events).2.finish_reason != FinishReason::Cancelled));
     let on_event = Box::new(|_| ControlFlow::Continue(()));
-    let request = Request { prompt: vec![1], sampling: sampling(1, 0), structure: None, ignore_end: false, cancelled: Arc::default(), on_event };
+    let request = Request {
+        prompt: vec![1],
+        sampling: sampling(1, 0),
+        structure: None,
+        ignore_end: false,
+        cancelled: Arc::default(),
+        on_event,
+    };
     assert_eq!(engine.submit(request), Err(Refused::Closed));
 }
 

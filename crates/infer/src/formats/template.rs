@@ -10,8 +10,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, ErrorKind, context};
 use serde::Serialize as _;
-use serde_json::{Map, Value as Json};
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use serde_json::{Map, Value as Json};
 
 use crate::error::InferError;
 
@@ -219,7 +219,9 @@ mod tests {
         assert!(ChatTemplate::parse("{% for %}", "", "").is_err());
         assert!(ChatTemplate::parse(&"x".repeat(TEMPLATE_BYTES_MAX + 1), "", "").is_err());
         let refuses = ChatTemplate::parse("{{ raise_exception('roles must alternate') }}", "", "").unwrap();
-        assert!(refuses.render(&[json!({})], None, &Map::new()).unwrap_err().to_string().contains("roles must alternate"));
+        assert!(
+            refuses.render(&[json!({})], None, &Map::new()).unwrap_err().to_string().contains("roles must alternate")
+        );
     }
 
     #[test]

@@ -7,23 +7,13 @@ use crate::models::{Found, Models};
 use crate::routes::with_fallback;
 use crate::slot::tests::{Folders, folders};
 
-fn app() -> (tempfile::TempDir, Arc<Folders>, Arc<App>) {
+pub(crate) fn app() -> (tempfile::TempDir, Arc<Folders>, Arc<App>) {
     let (root, source) = folders();
     let source = Arc::new(source);
     let limits = crate::config::Limits { requests_max: 2, ..crate::config::Limits::default() };
-    let config = ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits, threads: 1, memory_bytes_max: 0 };
+    let config = ServerConfig { limits, threads: 1, ..ServerConfig::new(([127, 0, 0, 1], 0).into()) };
     let models = Models::open(vec![source.clone()], ENGINE, 0).unwrap();
     (root, source, Arc::new(App::new(config, models)))
-}
-
-#[test]
-fn only_names_of_this_machine_are_local() {
-    for text in ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "127.9.9.9", "[::1]:1", "http://localhost:3000"] {
-        assert!(is_local(text.as_bytes()), "{text}");
-    }
-    for text in ["", "null", "evil.example", "127.0.0.1.evil.example", "http://evil.example", "0.0.0.0", "[::2]"] {
-        assert!(!is_local(text.as_bytes()), "{text}");
-    }
 }
 
 #[tokio::test]
@@ -52,6 +42,47 @@ async fn work_that_takes_too_long_is_told_to_end() {
     let refusal = app.work(Duration::from_millis(50), work).await.unwrap_err();
     assert_eq!(refusal.status, StatusCode::GATEWAY_TIMEOUT);
     ended.recv_timeout(Duration::from_secs(5)).unwrap();
+}
+
+#[tokio::test]
+async fn only_so_many_wait() {
+    let (_root, source, _) = app();
+    let limits = crate::config::Limits { queue_max: 1, ..crate::config::Limits::default() };
+    let config = ServerConfig { limits, threads: 1, ..ServerConfig::new(([127, 0, 0, 1], 0).into()) };
+    let models = Models::open(vec![source], ENGINE, 0).unwrap();
+    let app = Arc::new(App::new(config, models));
+    let held = app.worker().await.unwrap();
+    let waits = tokio::spawn({
+        let app = app.clone();
+        async move { app.worker().await.is_ok() }
+    });
+    while app.waiting.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let refusal = app.worker().await.unwrap_err();
+    assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refusal.response(Shape::OpenAi).headers().contains_key(header::RETRY_AFTER));
+    drop(held);
+    assert!(waits.await.unwrap());
+    assert!(app.worker().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_server_that_drains_is_not_ready_and_lives() {
+    use hyper::service::Service as _;
+    let (_root, _source, app) = app();
+    let service = hyper_util::service::TowerToHyperService::new(crate::routes::router(app.clone()));
+    let ask = async |path: &str| {
+        let request = Request::builder().uri(path).body(axum::body::Body::empty()).unwrap();
+        service.call(request).await.unwrap().status()
+    };
+    for path in ["/health/ready", "/v2/health/ready"] {
+        app.draining.store(false, Ordering::Relaxed);
+        assert_eq!(ask(path).await, StatusCode::OK);
+        app.draining.store(true, Ordering::Relaxed);
+        assert_eq!(ask(path).await, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(ask("/health/live").await, StatusCode::OK);
 }
 
 #[test]

@@ -43,8 +43,8 @@ fn numbers_survive_the_wire_bit_for_bit() {
     let sent: Vec<f32> = patterns(300_000).collect();
     let predictions: Vec<Vec<Prediction>> =
         sent.iter().map(|value| vec![Prediction::Number { value: *value }]).collect();
-    let asked = Asked { id: None, rows: vec![], outputs: None };
-    let body = write(&numbers_only(1), ("bank", 1), &asked, &predictions).unwrap();
+    let asked = Asked { id: None, rows: vec![], outputs: None, binary: false };
+    let body = write(("bank", 1), &asked, outputs(&numbers_only(1), &asked, &predictions)).unwrap().body;
     let json: Json = serde_json::from_slice(&body).unwrap();
     let data = json["outputs"][0]["data"].as_array().unwrap();
     assert_eq!(data.len(), sent.len());
@@ -64,8 +64,9 @@ fn the_number_that_is_written_longer_needs_it() {
 #[test]
 fn outputs_come_in_the_order_of_the_request() {
     let predictions = vec![(0..3).map(|value| Prediction::Number { value: value as f32 }).collect::<Vec<_>>()];
-    let asked = Asked { id: None, rows: vec![], outputs: Some(vec!["n2".into(), "n0".into()]) };
-    let body = write(&numbers_only(3), ("bank", 1), &asked, &predictions).unwrap();
+    let wanted = |name: &str| WantedOutput { name: name.into(), binary: false };
+    let asked = Asked { id: None, rows: vec![], outputs: Some(vec![wanted("n2"), wanted("n0")]), binary: false };
+    let body = write(("bank", 1), &asked, outputs(&numbers_only(3), &asked, &predictions)).unwrap().body;
     let json: Json = serde_json::from_slice(&body).unwrap();
     let names: Vec<&str> = json["outputs"].as_array().unwrap().iter().map(|o| o["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["n2", "n0"]);

@@ -13,6 +13,7 @@ use super::sse::{Events, Format, stream};
 use super::tools::{Call, Found, Separator, Tool, ToolChoice};
 use super::writing::{Ask, Piece, Prompt, Usage, Whole, Writing};
 use super::{answered, finish_reason, logprobs, messages, next_id, ok, tools, usage_json};
+use crate::access::Charge;
 use crate::app::App;
 use crate::config::Limits;
 use crate::model::Loaded;
@@ -95,6 +96,14 @@ pub(crate) fn prompt(
     }
 }
 
+/// A prompt for the log.
+pub(crate) fn prompt_text(prompt: &Prompt) -> String {
+    match prompt {
+        Prompt::Text(text) | Prompt::Template(text) => text.clone(),
+        Prompt::Tokens(tokens) => format!("{tokens:?}"),
+    }
+}
+
 /// `POST /v1/chat/completions`
 pub(crate) async fn complete(State(app): State<Arc<App>>, request: Request) -> Response {
     answered(answer(&app, request).await)
@@ -102,19 +111,26 @@ pub(crate) async fn complete(State(app): State<Arc<App>>, request: Request) -> R
 
 async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
     let permit = app.admit()?;
+    let charge = Charge::of(&request);
     let body = app.read_body(request).await?;
     let mut fields = Fields::read(&body, "chat completion")?;
     let mut asked = read(&mut fields, &app.config.limits)?;
     fields.finish()?;
     let found = app.find(asked.model.as_deref()).await?;
+    charge.note(|about| {
+        about.operation = Some("chat");
+        about.model = asked.model.clone().or_else(|| Some(found.loaded.name.clone()));
+        about.response_model = Some(found.loaded.full_name());
+    });
     let (loaded, messages) = (found.loaded.clone(), std::mem::take(&mut asked.messages));
     let (tools, choice, variables) = (asked.tools.clone(), asked.choice.clone(), asked.variables.clone());
     let rendered = app.read_prompt(move || prompt(&loaded, &messages, (&tools, &choice), &variables)).await?;
+    charge.prompt(|| prompt_text(&rendered));
     asked.ask.prompts = vec![rendered];
     let envelope = Envelope { id: next_id("chatcmpl-"), created_s: store::now_ms() / 1000, usage: asked.usage };
     let (choices, logprobs) = (asked.ask.choices, asked.ask.sampling.logprobs.is_some());
     let separators = (0..choices).map(|_| Separator::new(&asked.choice, &asked.tools)).collect();
-    let writing = Writing::start(app, found, asked.ask, permit).await?;
+    let writing = Writing::start(app, found, asked.ask, &charge, permit).await?;
     if asked.stream {
         let told = vec![0; choices];
         let loaded = writing.loaded.clone();

@@ -12,6 +12,7 @@ use super::options::{self, PASSED};
 use super::sse::{Events, Format, stream};
 use super::writing::{Ask, Piece, Prompt, Usage, Writing};
 use super::{answered, finish_reason, logprobs, next_id, ok, usage_json};
+use crate::access::Charge;
 use crate::app::App;
 use crate::config::Limits;
 use crate::model::Loaded;
@@ -94,11 +95,17 @@ pub(crate) async fn complete(State(app): State<Arc<App>>, request: Request) -> R
 
 async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
     let permit = app.admit()?;
+    let charge = Charge::of(&request);
     let body = app.read_body(request).await?;
     let mut fields = Fields::read(&body, "completion")?;
     let asked = read(&mut fields, &app.config.limits)?;
     fields.finish()?;
     let found = app.find(asked.model.as_deref()).await?;
+    charge.note(|about| {
+        about.operation = Some("text_completion");
+        about.model = asked.model.clone().or_else(|| Some(found.loaded.name.clone()));
+        about.response_model = Some(found.loaded.full_name());
+    });
     let text = |prompt: &Prompt| match prompt {
         Prompt::Text(text) if asked.echo => text.clone(),
         _ => String::new(),
@@ -106,8 +113,9 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
     let echoes: Vec<String> =
         asked.ask.prompts.iter().flat_map(|prompt| std::iter::repeat_n(text(prompt), asked.ask.choices)).collect();
     let envelope = Envelope { id: next_id("cmpl-"), created_s: store::now_ms() / 1000, usage: asked.usage };
+    charge.prompt(|| asked.ask.prompts.iter().map(super::chat::prompt_text).collect::<Vec<_>>().join("\n"));
     let logprobs = asked.ask.sampling.logprobs.is_some();
-    let writing = Writing::start(app, found, asked.ask, permit).await?;
+    let writing = Writing::start(app, found, asked.ask, &charge, permit).await?;
     if asked.stream {
         let (loaded, offsets) = (writing.loaded.clone(), vec![0; echoes.len()]);
         return Ok(stream(writing, Chunks { envelope, loaded, echoes, offsets, logprobs }));

@@ -43,8 +43,7 @@ mod tests {
         let messages = json!({ "messages": [{ "role": "user", "content": "hi" }], "stream": true });
         let found = asked(messages, |fields| drop(chat::read(fields, &limits).unwrap()));
         assert_eq!(found, documented("ChatCompletionRequest"));
-        let found =
-            asked(Map::new().into(), |fields| drop(completions::read(fields, &limits).unwrap()));
+        let found = asked(Map::new().into(), |fields| drop(completions::read(fields, &limits).unwrap()));
         assert_eq!(found, documented("CompletionRequest"));
         let found = asked(json!({ "input": "hi" }), |fields| drop(responses::read(fields, &limits).unwrap()));
         assert_eq!(found, documented("ResponseRequest"));

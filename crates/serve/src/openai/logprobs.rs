@@ -27,9 +27,7 @@ fn text_of(loaded: &Loaded, token: u32) -> String {
 
 /// One token as chat completions and responses have it.
 pub(crate) fn chat(loaded: &Loaded, choice: &Choice) -> Json {
-    let one = |token: u32, value: f32| {
-        json!({ "token": text_of(loaded, token), "logprob": value.max(LEAST), "bytes": bytes_of(loaded, token) })
-    };
+    let one = |token: u32, value: f32| json!({ "token": text_of(loaded, token), "logprob": value.max(LEAST), "bytes": bytes_of(loaded, token) });
     let mut told = one(choice.token, choice.logprob.unwrap_or(LEAST));
     told["top_logprobs"] = choice.likeliest.iter().map(|likely| one(likely.token, likely.value)).collect();
     told

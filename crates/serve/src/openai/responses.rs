@@ -17,6 +17,7 @@ use super::sse::{Events, Format, stream};
 use super::tools::{Call, Found, Separator, Tool, ToolChoice};
 use super::writing::{Ask, Piece, Usage, Writing};
 use super::{answered, chat, logprobs, messages, next_id, ok, tools};
+use crate::access::Charge;
 use crate::app::App;
 use crate::config::Limits;
 use crate::model::Loaded;
@@ -228,6 +229,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>) 
 
 async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
     let permit = app.admit()?;
+    let charge = Charge::of(&request);
     let body = app.read_body(request).await?;
     let mut fields = Fields::read(&body, "response")?;
     let mut asked = read(&mut fields, &app.config.limits)?;
@@ -238,6 +240,11 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
     };
     messages.append(&mut asked.messages);
     let found = app.find(asked.model.as_deref()).await?;
+    charge.note(|about| {
+        about.operation = Some("chat");
+        about.model = asked.model.clone().or_else(|| Some(found.loaded.name.clone()));
+        about.response_model = Some(found.loaded.full_name());
+    });
     let (tools, choice, variables) = (asked.tools.clone(), asked.choice.clone(), asked.variables.clone());
     let (loaded, instructions, sent) = (found.loaded.clone(), asked.instructions.clone(), messages.clone());
     let rendered = app.read_prompt(move || {
@@ -245,10 +252,12 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
         let all: Vec<Json> = system.into_iter().chain(sent).collect();
         chat::prompt(&loaded, &all, (&tools, &choice), &variables)
     });
-    asked.ask.prompts = vec![rendered.await?];
+    let rendered = rendered.await?;
+    charge.prompt(|| chat::prompt_text(&rendered));
+    asked.ask.prompts = vec![rendered];
     let separator = Separator::new(&asked.choice, &asked.tools);
     let logprobs = asked.ask.sampling.logprobs.is_some();
-    let mut writing = Writing::start(app, found, asked.ask, permit).await?;
+    let mut writing = Writing::start(app, found, asked.ask, &charge, permit).await?;
     let id = next_id("resp_");
     let mut body = json!({
         "id": id,

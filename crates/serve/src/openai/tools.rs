@@ -129,9 +129,7 @@ pub(crate) fn structure(choice: &ToolChoice, tools: &[Tool], format: Option<Stru
     match choice {
         ToolChoice::None => format,
         ToolChoice::Required => Some(any(tools.iter().map(call).collect())),
-        ToolChoice::Named(name) => {
-            Some(any(tools.iter().filter(|tool| tool.name == *name).map(call).collect()))
-        }
+        ToolChoice::Named(name) => Some(any(tools.iter().filter(|tool| tool.name == *name).map(call).collect())),
         ToolChoice::Auto => match format {
             Some(Structure::Json) => Some(any(vec![json!({ "type": "object" })])),
             Some(Structure::JsonSchema(schema)) => Some(any(tools.iter().map(call).chain([schema]).collect())),
@@ -153,7 +151,9 @@ pub(crate) fn describe(messages: Vec<Json>, tools: &[Tool]) -> Vec<Json> {
         let content = message["content"].as_str().unwrap_or_default().to_owned();
         match message["role"].as_str() {
             Some("tool") => {
-                described.push(json!({ "role": "user", "content": format!("<tool_response>\n{content}\n</tool_response>") }));
+                described.push(
+                    json!({ "role": "user", "content": format!("<tool_response>\n{content}\n</tool_response>") }),
+                );
             }
             Some("assistant") if message.get("tool_calls").is_some() => {
                 let calls = message["tool_calls"].as_array().cloned().unwrap_or_default();
@@ -209,7 +209,12 @@ enum State {
 impl Separator {
     pub(crate) fn new(choice: &ToolChoice, tools: &[Tool]) -> Self {
         let state = if *choice == ToolChoice::None { State::Off } else { State::Start };
-        Self { names: tools.iter().map(|tool| tool.name.clone()).collect(), held: String::new(), state, after_call: false }
+        Self {
+            names: tools.iter().map(|tool| tool.name.clone()).collect(),
+            held: String::new(),
+            state,
+            after_call: false,
+        }
     }
 
     /// Takes more text; gives what is certain.
@@ -358,11 +363,10 @@ mod tests {
         let text = |text: &str| Found::Text(text.to_owned());
         let json = r#"{"name": "weather", "arguments": {"city": "Rome"}}"#;
         assert_eq!(separate(&format!("<tool_call>\n{json}\n</tool_call>")), [call()]);
-        assert_eq!(separate(&format!("Let me look.\n<tool_call>{json}</tool_call>\n<tool_call>{json}</tool_call>")), [
-            text("Let me look."),
-            call(),
-            call()
-        ]);
+        assert_eq!(
+            separate(&format!("Let me look.\n<tool_call>{json}</tool_call>\n<tool_call>{json}</tool_call>")),
+            [text("Let me look."), call(), call()]
+        );
         assert_eq!(separate(&format!("<tool_call>[{json}, {json}]</tool_call>")), [call(), call()]);
         assert_eq!(separate(json), [call()]);
         assert_eq!(separate(&json.replace("arguments", "parameters")), [call()]);

@@ -9,9 +9,10 @@ use std::time::Instant;
 use axum::http::StatusCode;
 use infer::engine::{Event, Failure, Matcher, Refused, Request, Structure, Summary};
 use infer::sampling::{Choice, Sampling};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::access::Charge;
 use crate::app::{App, too_slow};
 use crate::model::{Loaded, TextModel};
 use crate::models::Found;
@@ -74,6 +75,9 @@ pub(crate) struct Writing {
     open: usize,
     choices: usize,
     pub(crate) usage: Usage,
+    charge: Charge,
+    /// When the last token of each text came.
+    last: Vec<Option<Instant>>,
     /// What traffic is compared by: the prompts, and the texts so far.
     texts: Option<(Vec<String>, BTreeMap<usize, String>)>,
     _permit: OwnedSemaphorePermit,
@@ -101,8 +105,14 @@ impl Writing {
         app: &Arc<App>,
         mut found: Found,
         ask: Ask,
+        charge: &Charge,
         permit: OwnedSemaphorePermit,
     ) -> Result<Self, Refusal> {
+        for prompt in &ask.prompts {
+            if let Prompt::Text(text) | Prompt::Template(text) = prompt {
+                app.config.limits.check_prompt(text.len())?;
+            }
+        }
         let ask = Arc::new(ask);
         let deadline = tokio::time::Instant::now() + app.config.limits.generate_time_max;
         let mut permit = Some(permit);
@@ -128,6 +138,8 @@ impl Writing {
                         open: ask.prompts.len() * ask.choices,
                         choices: ask.choices,
                         usage: Usage::default(),
+                        charge: charge.clone(),
+                        last: vec![None; ask.prompts.len() * ask.choices],
                         texts,
                         _permit: permit,
                     };
@@ -235,8 +247,15 @@ impl Writing {
             };
             texts.entry(index).or_default().push_str(text);
         }
-        if let Event::End(summary) = &event {
-            self.ended(index, summary);
+        match &event {
+            Event::Token { .. } => {
+                let now = Instant::now();
+                if let Some(last) = self.last.get_mut(index).and_then(|last| last.replace(now)) {
+                    self.app.metrics.generation.observe_inter_token((now - last).as_secs_f64());
+                }
+            }
+            Event::End(summary) => self.ended(index, summary),
+            Event::Begin { .. } | Event::Failed(_) => {}
         }
         Some(Ok(Piece { index, event }))
     }
@@ -245,10 +264,22 @@ impl Writing {
         self.open -= 1;
         self.usage.completion += summary.completion_tokens;
         let metrics = &self.app.metrics;
+        let mut prompt = 0;
         if index.is_multiple_of(self.choices) {
+            prompt = summary.prompt_tokens as u64;
             self.usage.prompt += summary.prompt_tokens;
-            metrics.prompt_tokens.fetch_add(summary.prompt_tokens as u64, Ordering::Relaxed);
+            metrics.prompt_tokens.fetch_add(prompt, Ordering::Relaxed);
         }
+        self.charge.usage(prompt, summary.completion_tokens as u64);
+        let reason = super::finish_reason(summary.finish_reason);
+        self.charge.note(|about| about.finish_reasons.push(reason));
+        let (generation, cached) = (&metrics.generation, summary.cached_tokens as u64);
+        generation.observe_queue(summary.queued.as_secs_f64());
+        generation.observe_prefill(summary.prefill.as_secs_f64());
+        generation.observe_first_token((summary.queued + summary.prefill).as_secs_f64());
+        generation.observe_decode(summary.decode.as_secs_f64());
+        generation.observe_tokens(summary.prompt_tokens as u64, summary.completion_tokens as u64);
+        generation.add_prefix(cached, (summary.prompt_tokens as u64).saturating_sub(cached));
         metrics.completion_tokens.fetch_add(summary.completion_tokens as u64, Ordering::Relaxed);
         metrics.rows(&self.loaded.name, self.loaded.version, 1);
         if let (Some(traffic), Some((prompts, texts))) = (&self.loaded.traffic, &mut self.texts) {
@@ -411,4 +442,3 @@ fn refusal_of(failure: Failure) -> Refusal {
         Failure::Structure => Refusal::bad_param("response_format", "no token may follow in the structure asked for"),
     }
 }
-

@@ -174,8 +174,12 @@ fn several_choices_logprobs_and_structures() {
     for (key, value, check) in [
         ("regex", json!("[0-9]{3}-[a-f]{2}"), 6),
         ("choice", json!(["yes", "no"]), 3),
-        ("json", json!({ "type": "object", "properties": { "a": { "type": "boolean" } }, "required": ["a"],
-            "additionalProperties": false }), 9),
+        (
+            "json",
+            json!({ "type": "object", "properties": { "a": { "type": "boolean" } }, "required": ["a"],
+            "additionalProperties": false }),
+            9,
+        ),
     ] {
         let request = json!({ "prompt": "the", "max_tokens": 60, "structured_outputs": { key: value }, "seed": 1 });
         let answer = http.post(PATH, &request);

@@ -10,21 +10,26 @@
     reason = "tests"
 )]
 
+mod binary;
+mod drain;
 mod hostile;
 mod http;
+mod keys;
 mod language;
 mod models;
 mod predict;
 mod switching;
+mod tls;
+mod watching;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use serve::{FolderSource, Limits, Running, ServerConfig};
+use serve::{FolderSource, Running, ServerConfig};
 
 /// Settings for a free port on loopback.
 pub fn config() -> ServerConfig {
-    ServerConfig { address: ([127, 0, 0, 1], 0).into(), key: None, limits: Limits::default(), threads: 2, memory_bytes_max: 0 }
+    ServerConfig { threads: 2, ..ServerConfig::new(([127, 0, 0, 1], 0).into()) }
 }
 
 /// A server of a folder's model, as version 1.

@@ -173,7 +173,8 @@ fn a_number_pins_the_version() {
     std::thread::sleep(Duration::from_millis(500));
     let mut http = Http::connect(server.ready().address);
     assert_eq!(http.post(INFER, &body()).json()["model_version"], "1");
-    let error = serve::start(config(), vec![Arc::new(RegistrySource::new(store, "bank@9".parse().unwrap()))]).unwrap_err();
+    let error =
+        serve::start(config(), vec![Arc::new(RegistrySource::new(store, "bank@9".parse().unwrap()))]).unwrap_err();
     assert_eq!(error.hint().unwrap(), "Known: bank@1, bank@2.");
 }
 

@@ -2,6 +2,7 @@
 
 mod data;
 mod init;
+mod key;
 mod monitor;
 mod plan;
 mod predict;
@@ -37,6 +38,7 @@ pub fn execute(command: Command, output: Output, context: &Context, ranks: &Rank
             let what = serve::What { names, model, memory_bytes_max, address, key };
             serve::serve(output, context, &registry.project, what)
         }
+        Command::Key { action, registry } => key::key(output, &registry.project, action),
         Command::Predict { name, registry, rows } => predict::predict(output, &registry.project, &name, &rows),
         Command::Monitor { name, registry, hours } => monitor::monitor(output, &registry.project, &name, hours),
         Command::Promote { name, registry } => rollout::promote(output, &registry.project, &name),

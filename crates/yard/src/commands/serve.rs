@@ -1,12 +1,14 @@
 //! `yard serve`.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base::project::{FILE_NAME, Project, ServeConfig};
-use base::{Context, Digest, VersionName};
+use base::{Context, VersionName};
 use serde_json::json;
-use serve::{FolderSource, Ready, RegistrySource, ServerConfig, Source};
+use serve::{FolderSource, LogSink, Ready, RegistrySource, ServerConfig, Source};
+use store::{Secret, StoreError};
 
 use super::registry::open;
 use super::rollout::parse;
@@ -26,16 +28,18 @@ pub struct What {
 pub fn serve(output: Output, context: &Context, project: &Path, what: What) -> Result<(), Error> {
     let files: Vec<Option<FolderSource>> = what.names.iter().map(|name| file(name)).collect();
     let all_files = what.model.is_some() || (!files.is_empty() && files.iter().all(Option::is_some));
-    let mut settings = settings(project, all_files)?;
+    let mut settings = settings(project, what.model.is_some())?;
     if let Some(bytes) = what.memory_bytes_max {
         settings.memory_bytes_max = bytes;
     }
     if let Some(address) = what.address {
         settings.address = address;
     }
-    let (key, made) = key(&settings, what.key);
+    let (key, made) = key(&settings, what.key, what.model.is_some());
     let mut config = ServerConfig::plan(&settings, key).map_err(boxed)?;
     config.threads = context.threads;
+    config.access_log = settings.access_log.as_deref().map(log).transpose()?;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     let mut sources: Vec<Arc<dyn Source>> = Vec::new();
     if let Some(folder) = &what.model {
         sources.push(Arc::new(FolderSource::new(folder, 1)));
@@ -53,7 +57,7 @@ pub fn serve(output: Output, context: &Context, project: &Path, what: What) -> R
             });
         }
     }
-    let announce = |ready: &Ready| tell(output, ready, made.as_deref());
+    let announce = |ready: &Ready| tell(output, ready, scheme, made.as_deref());
     let summary = serve::run(context, config, sources, announce).map_err(boxed)?;
     let cut = if summary.cut == 0 { String::new() } else { format!("; {} connections were cut", summary.cut) };
     output.aside(&format!("stopped{cut}"));
@@ -79,26 +83,42 @@ fn settings(project: &Path, folder: bool) -> Result<ServeConfig, Error> {
     if folder || !file.exists() {
         return Ok(ServeConfig::default());
     }
-    Ok(Project::load(&file).map_err(boxed)?.file.serve)
+    let project = Project::load(&file).map_err(boxed)?;
+    let mut settings = project.file.serve;
+    for path in [&mut settings.tls_certificate, &mut settings.tls_key, &mut settings.access_log].into_iter().flatten() {
+        if *path != Path::new("-") {
+            *path = project.folder.join(&*path);
+        }
+    }
+    Ok(settings)
 }
 
-/// The key that is required. Off loopback one is made where none is given; that one is printed.
-fn key(settings: &ServeConfig, given: Option<String>) -> (Option<String>, Option<String>) {
+/// Where the access log goes: a file that is added to, or standard error.
+fn log(path: &Path) -> Result<LogSink, Error> {
+    let write: Box<dyn Write + Send> = if path == Path::new("-") {
+        Box::new(std::io::stderr())
+    } else {
+        let file = std::fs::File::options().create(true).append(true).open(path);
+        Box::new(file.map_err(|error| boxed(StoreError::io("open the access log", path)(error)))?)
+    };
+    let write = Mutex::new(write);
+    Ok(Arc::new(move |line: &str| {
+        // A full disk is no reason to answer no more.
+        let mut write = write.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(write, "{line}").and_then(|()| write.flush());
+    }))
+}
+
+/// A key beside those of the store. Off loopback one is made for a model folder, which has no store,
+/// where none is given; that one is printed.
+fn key(settings: &ServeConfig, given: Option<String>, folder: bool) -> (Option<String>, Option<String>) {
     let loopback = settings.address.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
-    if loopback || given.is_some() {
+    if loopback || given.is_some() || !folder {
         return (given, None);
     }
-    let made = random_key();
+    // Where the system has no random bytes, the server asks for a key.
+    let made = Secret::generate().ok().map(|secret| secret.reveal().to_owned());
     (made.clone(), made)
-}
-
-/// 32 hexadecimal digits from the system's generator; `None` where it has none, and then the server
-/// asks for a key.
-fn random_key() -> Option<String> {
-    use std::io::Read as _;
-    let mut bytes = [0_u8; 64];
-    std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).ok()?;
-    Some(Digest::of(&bytes).to_string()[..32].to_owned())
 }
 
 /// The version to serve: as named, or the champion of the only model there is.
@@ -123,19 +143,21 @@ fn name(store: &store::Store, given: Option<&str>) -> Result<VersionName, Error>
     }
 }
 
-fn tell(output: Output, ready: &Ready, key: Option<&str>) {
+fn tell(output: Output, ready: &Ready, scheme: &str, key: Option<&str>) {
     let version = format!("{}@{}", ready.name, ready.version);
     let path = if ready.chat {
         "/v1/chat/completions".to_owned()
     } else if ready.language {
         "/v1/completions".to_owned()
-    } else { format!("/v2/models/{}/infer", ready.name) };
+    } else {
+        format!("/v2/models/{}/infer", ready.name)
+    };
     if output.is_json() {
         return emit(
             &json!({ "event": "ready", "address": ready.address, "version": version, "path": path, "key": key }),
         );
     }
-    output.line(&format!("serving {version} on http://{}{path}", ready.address));
+    output.line(&format!("serving {version} on {scheme}://{}{path}", ready.address));
     if let Some(key) = key {
         output.line(&format!(
             "key {key} (made for this run; give YARD_KEY to choose it): send it as `Authorization: Bearer KEY`"
