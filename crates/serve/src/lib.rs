@@ -5,7 +5,8 @@
 //! [`infer`], on the version that `slot` holds. [`verify_predict`] asks a running server from outside.
 //!
 //! **Invariant:** this crate knows no training. **Invariant:** nothing from outside is unlimited: size,
-//! rows, time, requests and connections all have a limit in [`Limits`].
+//! rows, time, requests and connections all have a limit in [`Limits`]. **Invariant:** every route stands in
+//! the table of scopes in `access`, and a test that walks the router fails for one that does not.
 
 mod access;
 mod app;

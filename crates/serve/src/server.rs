@@ -33,6 +33,8 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<Arc<Tls>>,
+    /// The source that keeps the keys.
+    keeper: Option<Arc<dyn Source>>,
     app: Arc<App>,
 }
 
@@ -66,24 +68,26 @@ impl Server {
     /// taken or not ours; whatever loading the model gives.
     pub async fn bind(config: ServerConfig, sources: Vec<Arc<dyn Source>>) -> Result<Self, ServeError> {
         config.check()?;
-        let (settings, keys) = (config.clone(), sources.first().cloned());
-        let tls = blocking(move || {
-            if let Some(keys) = keys {
-                access::check(&settings, &*keys)?;
-            }
-            settings.tls.as_ref().map(|files| Tls::load(files).map(Arc::new)).transpose()
+        let (settings, known) = (config.clone(), sources.clone());
+        let checked = blocking(move || {
+            let keeper = access::check(&settings, &known)?;
+            let tls = settings.tls.as_ref().map(|files| Tls::load(files).map(Arc::new)).transpose()?;
+            Ok((keeper, tls))
         });
-        let tls = tls.await?;
+        let (keeper, tls) = checked.await?;
+        let opened = keeper.clone();
         let bind = |error| ServeError::Bind { address: config.address, error };
         let listener = TcpListener::bind(config.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let app = blocking(move || {
             let models = Models::open(sources, ENGINE, config.memory_bytes_max)?;
             let app = App::new(config, models);
-            app.keyring.refresh(&*app.models.first().source)?;
+            if let Some(keeper) = &opened {
+                app.keyring.refresh(&**keeper)?;
+            }
             Ok(Arc::new(app))
         });
-        Ok(Self { listener, address, tls, app: app.await? })
+        Ok(Self { listener, address, tls, keeper, app: app.await? })
     }
 
     /// What it tells of itself.
@@ -106,10 +110,11 @@ impl Server {
     /// # Errors
     /// [`ServeError::Store`] when the last sketches could not be stored.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Summary, ServeError> {
-        let Self { listener, tls, app, .. } = self;
+        let Self { listener, tls, keeper, app, .. } = self;
         let (stopping, stopped) = watch::channel(false);
         let tending = tokio::spawn(tend(app.clone(), stopped.clone()));
-        let following = tokio::spawn(access::follow(app.clone(), stopped.clone()));
+        let follow = |keeper| tokio::spawn(access::follow(app.clone(), keeper, stopped.clone()));
+        let following = keeper.clone().map(follow);
         let tracer = app.tracer.clone();
         let tracing = tracer.clone().map(|tracer| tokio::spawn(tracer.run()));
         if let Some(tls) = &tls {
@@ -130,9 +135,13 @@ impl Server {
             tracing.abort();
         }
         let _ = tending.await;
-        let _ = following.await;
+        if let Some(following) = following {
+            let _ = following.await;
+        }
         blocking(move || {
-            app.keyring.flush(&*app.models.first().source)?;
+            if let Some(keeper) = keeper {
+                app.keyring.flush(&*keeper)?;
+            }
             app.models.flush(&app.metrics)
         })
         .await?;

@@ -73,6 +73,11 @@ impl Charge {
         self.0.client.as_deref().map(|client| client.name.as_str())
     }
 
+    /// Whose request it is: the number of the key in the store. What one key left here, no other sees.
+    pub(crate) fn owner(&self) -> Option<i64> {
+        self.0.client.as_ref().and_then(|client| client.id)
+    }
+
     /// Notes what the request is about.
     pub(crate) fn note(&self, note: impl FnOnce(&mut About)) {
         note(&mut self.lock());

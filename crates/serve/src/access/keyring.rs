@@ -45,9 +45,9 @@ impl Keyring {
         }
     }
 
-    /// Reads the store's keys again; gives whether there is a store. Blocks.
-    pub(crate) fn refresh(&self, source: &dyn Source) -> Result<bool, ServeError> {
-        let Some(keys) = source.keys()? else { return Ok(false) };
+    /// Reads the store's keys again. Blocks.
+    pub(crate) fn refresh(&self, source: &dyn Source) -> Result<(), ServeError> {
+        let keys = source.keys()?.unwrap_or_default();
         let (known, now) = (self.stored.load_full(), self.epoch.elapsed());
         let in_use = keys.iter().filter(|key| key.revoked_ms.is_none());
         let clients = in_use.map(|key| {
@@ -55,7 +55,7 @@ impl Keyring {
             Arc::new(Client::stored(key, known, now))
         });
         self.stored.store(Arc::new(clients.collect()));
-        Ok(true)
+        Ok(())
     }
 
     /// Tells the store what its keys have used. Blocks.
@@ -141,21 +141,20 @@ pub(super) fn is_local(value: &[u8]) -> bool {
 }
 
 /// Reads the keys again and again, and stores what they used, until the server ends.
-pub(crate) async fn follow(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+pub(crate) async fn follow(app: Arc<App>, keeper: Arc<dyn Source>, mut stopped: watch::Receiver<bool>) {
     loop {
         let ended = tokio::time::timeout(POLL, stopped.wait_for(|stopped| *stopped)).await.is_ok();
-        let app = app.clone();
+        let (app, keeper) = (app.clone(), keeper.clone());
         let looked = tokio::task::spawn_blocking(move || {
-            let flushed = app.keyring.flush(&*app.models.first().source);
+            let flushed = app.keyring.flush(&*keeper);
             // The keys that are known stay in use while the store cannot be read.
-            let read = app.keyring.refresh(&*app.models.first().source);
+            let read = app.keyring.refresh(&*keeper);
             if flushed.is_err() || read.is_err() {
                 app.metrics.key_failures.fetch_add(1, Relaxed);
             }
-            read.unwrap_or(true)
         });
-        // Without a store there is nothing to follow.
-        if ended || !looked.await.unwrap_or(true) {
+        let _ = looked.await;
+        if ended {
             return;
         }
     }

@@ -19,20 +19,28 @@ pub(crate) use charge::{About, Charge};
 pub(crate) use guard::guard;
 pub(crate) use keyring::{Keyring, follow};
 
+use std::sync::Arc;
+
 use crate::config::ServerConfig;
 use crate::error::ServeError;
 use crate::source::Source;
 
-/// Refuses to let other machines in, or to require keys, where there is no key. Blocks.
-pub(crate) fn check(config: &ServerConfig, source: &dyn Source) -> Result<(), ServeError> {
-    if !config.requires_keys() || config.key.is_some() {
-        return Ok(());
+/// Refuses to let other machines in, or to require keys, where there is no key; gives the first source
+/// that keeps keys. Blocks.
+pub(crate) fn check(config: &ServerConfig, sources: &[Arc<dyn Source>]) -> Result<Option<Arc<dyn Source>>, ServeError> {
+    let (mut keeper, mut known) = (None, config.key.is_some());
+    for source in sources {
+        if let Some(keys) = source.keys()? {
+            let now_ms = store::now_ms();
+            known |= keys.iter().any(|key| key.is_valid(now_ms));
+            keeper = Some(source.clone());
+            break;
+        }
     }
-    let now_ms = store::now_ms();
-    if source.keys()?.unwrap_or_default().iter().any(|key| key.is_valid(now_ms)) {
-        return Ok(());
+    if config.requires_keys() && !known {
+        return Err(ServeError::KeyNeeded { address: config.address });
     }
-    Err(ServeError::KeyNeeded { address: config.address })
+    Ok(keeper)
 }
 
 #[cfg(test)]

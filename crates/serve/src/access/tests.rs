@@ -117,19 +117,22 @@ async fn every_route_but_those_of_health_asks_for_a_key() {
 
 #[test]
 fn a_server_that_others_reach_needs_a_key() {
-    let keys = Keys::new();
+    let keys = Arc::new(Keys::new());
+    // The keys are found behind a source that keeps none.
+    let folder: Arc<dyn Source> = Arc::new(crate::source::FolderSource::new(std::path::Path::new("."), 1));
+    let check = |config: &ServerConfig| check(config, &[folder.clone(), keys.clone()]).map(drop);
     let open = config("0.0.0.0:0");
-    let error = check(&open, &keys).unwrap_err();
+    let error = check(&open).unwrap_err();
     assert!(matches!(error, ServeError::KeyNeeded { .. }), "{error}");
     assert!(base::Failure::hint(&error).unwrap().contains("yard key create"));
-    assert!(check(&config("127.0.0.1:0"), &keys).is_ok());
+    assert!(check(&config("127.0.0.1:0")).is_ok());
     let asks = ServerConfig { keys_required: true, ..config("127.0.0.1:0") };
-    assert!(check(&asks, &keys).is_err());
-    assert!(check(&ServerConfig { key: Some("0123456789abcdef".into()), ..open.clone() }, &keys).is_ok());
+    assert!(check(&asks).is_err());
+    assert!(check(&ServerConfig { key: Some("0123456789abcdef".into()), ..open.clone() }).is_ok());
     keys.make("app", SCOPES, KeyLimits::default());
-    assert!(check(&open, &keys).is_ok() && check(&asks, &keys).is_ok());
+    assert!(check(&open).is_ok() && check(&asks).is_ok());
     keys.store.revoke_key("app", "test").unwrap();
-    assert!(check(&open, &keys).is_err());
+    assert!(check(&open).is_err());
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn keys_open_what_their_scopes_say() {
     let keys = Keys::new();
     let ring = Keyring::new(&config("0.0.0.0:0"));
     let secrets = Scope::ALL.map(|scope| (scope, keys.make(scope.name(), &[scope], KeyLimits::default()).1));
-    assert!(ring.refresh(&keys).unwrap());
+    ring.refresh(&keys).unwrap();
     for (scope, secret) in &secrets {
         for need in [Need::Infer, Need::Metrics, Need::Admin] {
             let entered = ring.enter(need, &bearer(secret.reveal()));

@@ -209,7 +209,7 @@ async fn wrong_calls_are_told_what_is_wrong() {
         request
     };
     let cases = [
-        (with(&raw, &|r| r.model_name = "other".into()), Code::NotFound, "the model \"other\" is not served"),
+        (with(&raw, &|r| r.model_name = "other".into()), Code::NotFound, "\"other\" is not served"),
         (with(&raw, &|r| drop(r.raw_input_contents.pop())), Code::InvalidArgument, "4 inputs, and 3 raw"),
         (with(&raw, &|r| r.raw_input_contents[1].truncate(9)), Code::InvalidArgument, "no whole FP64"),
         (with(&raw, &|r| r.inputs[1].shape = vec![-1]), Code::InvalidArgument, "negative"),

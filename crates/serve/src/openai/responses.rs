@@ -35,15 +35,17 @@ pub(crate) struct Kept(Mutex<(VecDeque<Arc<Stored>>, usize)>);
 #[derive(Debug)]
 struct Stored {
     id: String,
+    /// Whose it is: nobody else sees it.
+    owner: Option<i64>,
     body: Json,
     messages: Vec<Json>,
     bytes: usize,
 }
 
 impl Kept {
-    fn add(&self, id: &str, body: &Json, messages: Vec<Json>) {
+    fn add(&self, (id, owner): (&str, Option<i64>), body: &Json, messages: Vec<Json>) {
         let bytes = body.to_string().len() + messages.iter().map(|message| message.to_string().len()).sum::<usize>();
-        let stored = Stored { id: id.to_owned(), body: body.clone(), messages, bytes };
+        let stored = Stored { id: id.to_owned(), owner, body: body.clone(), messages, bytes };
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.0.push_back(Arc::new(stored));
         kept.1 += bytes;
@@ -53,14 +55,15 @@ impl Kept {
         }
     }
 
-    fn get(&self, id: &str) -> Result<Arc<Stored>, Refusal> {
+    fn get(&self, id: &str, owner: Option<i64>) -> Result<Arc<Stored>, Refusal> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.0.iter().find(|stored| stored.id == id).cloned().ok_or_else(|| not_kept(id))
+        kept.0.iter().find(|stored| stored.id == id && stored.owner == owner).cloned().ok_or_else(|| not_kept(id))
     }
 
-    fn remove(&self, id: &str) -> Result<(), Refusal> {
+    fn remove(&self, id: &str, owner: Option<i64>) -> Result<(), Refusal> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = kept.0.iter().position(|stored| stored.id == id).ok_or_else(|| not_kept(id))?;
+        let place =
+            kept.0.iter().position(|stored| stored.id == id && stored.owner == owner).ok_or_else(|| not_kept(id))?;
         if let Some(stored) = kept.0.remove(place) {
             kept.1 -= stored.bytes;
         }
@@ -212,16 +215,16 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
 }
 
 /// `GET /v1/responses/{id}`
-pub(crate) async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    match app.responses.get(&id) {
+pub(crate) async fn get(State(app): State<Arc<App>>, Path(id): Path<String>, request: Request) -> Response {
+    match app.responses.get(&id, Charge::of(&request).owner()) {
         Ok(stored) => ok(&stored.body),
         Err(refusal) => refusal.response(Shape::OpenAi),
     }
 }
 
 /// `DELETE /v1/responses/{id}`
-pub(crate) async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    match app.responses.remove(&id) {
+pub(crate) async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>, request: Request) -> Response {
+    match app.responses.remove(&id, Charge::of(&request).owner()) {
         Ok(()) => ok(&json!({ "id": id, "object": "response", "deleted": true })),
         Err(refusal) => refusal.response(Shape::OpenAi),
     }
@@ -235,7 +238,7 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
     let mut asked = read(&mut fields, &app.config.limits)?;
     fields.finish()?;
     let mut messages = match &asked.previous {
-        Some(id) => app.responses.get(id)?.messages.clone(),
+        Some(id) => app.responses.get(id, charge.owner())?.messages.clone(),
         None => Vec::new(),
     };
     messages.append(&mut asked.messages);
@@ -273,7 +276,7 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
     if let (Some(body), Json::Object(echo)) = (body.as_object_mut(), asked.echo) {
         body.extend(echo);
     }
-    let keep = asked.keep.then(|| (app.clone(), messages));
+    let keep = asked.keep.then(|| (app.clone(), charge.owner(), messages));
     let loaded = writing.loaded.clone();
     let mut items = Items { body, loaded, separator, logprobs, open: None, count: 0, finish: None, keep };
     if asked.stream {
@@ -299,8 +302,8 @@ struct Items {
     /// Events so far.
     count: u64,
     finish: Option<FinishReason>,
-    /// Where the answer is kept, and the messages before it.
-    keep: Option<(Arc<App>, Vec<Json>)>,
+    /// Where the answer is kept, whose it is, and the messages before it.
+    keep: Option<(Arc<App>, Option<i64>, Vec<Json>)>,
 }
 
 #[derive(Default)]
@@ -449,9 +452,9 @@ impl Format for Items {
             "output_tokens_details": { "reasoning_tokens": 0 },
             "total_tokens": usage.prompt + usage.completion,
         });
-        if let Some((app, mut messages)) = self.keep.take() {
+        if let Some((app, owner, mut messages)) = self.keep.take() {
             messages.extend(self.messages());
-            app.responses.add(self.body["id"].as_str().unwrap_or_default(), &self.body, messages);
+            app.responses.add((self.body["id"].as_str().unwrap_or_default(), owner), &self.body, messages);
         }
         let name = if whole { "response.completed" } else { "response.incomplete" };
         self.send(name, json!({ "response": self.body }), events);
@@ -462,5 +465,23 @@ impl Format for Items {
         let code = if refusal.status == StatusCode::INTERNAL_SERVER_ERROR { "server_error" } else { "invalid_prompt" };
         self.body["error"] = json!({ "code": code, "message": refusal.message });
         self.send("response.failed", json!({ "response": self.body }), events);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_its_owners_alone() {
+        let kept = Kept::default();
+        kept.add(("resp_1", Some(1)), &json!({ "id": "resp_1" }), vec![json!("secret")]);
+        for other in [None, Some(2)] {
+            assert_eq!(kept.get("resp_1", other).unwrap_err().status, StatusCode::NOT_FOUND);
+            assert!(kept.remove("resp_1", other).is_err());
+        }
+        assert_eq!(kept.get("resp_1", Some(1)).unwrap().messages, [json!("secret")]);
+        kept.remove("resp_1", Some(1)).unwrap();
+        assert!(kept.get("resp_1", Some(1)).is_err());
     }
 }

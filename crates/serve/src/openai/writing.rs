@@ -76,8 +76,8 @@ pub(crate) struct Writing {
     choices: usize,
     pub(crate) usage: Usage,
     charge: Charge,
-    /// When the last token of each text came.
-    last: Vec<Option<Instant>>,
+    /// Of each text: tokens that were not charged yet, and when the last of them came.
+    tokens: Vec<(u64, Option<Instant>)>,
     /// What traffic is compared by: the prompts, and the texts so far.
     texts: Option<(Vec<String>, BTreeMap<usize, String>)>,
     _permit: OwnedSemaphorePermit,
@@ -86,6 +86,11 @@ pub(crate) struct Writing {
 impl Drop for Writing {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
+        // What was written for somebody who left is charged all the same.
+        let written: u64 = self.tokens.iter().map(|(count, _)| count).sum();
+        if written > 0 {
+            self.charge.usage(0, written);
+        }
     }
 }
 
@@ -139,7 +144,7 @@ impl Writing {
                         choices: ask.choices,
                         usage: Usage::default(),
                         charge: charge.clone(),
-                        last: vec![None; ask.prompts.len() * ask.choices],
+                        tokens: vec![(0, None); ask.prompts.len() * ask.choices],
                         texts,
                         _permit: permit,
                     };
@@ -250,8 +255,11 @@ impl Writing {
         match &event {
             Event::Token { .. } => {
                 let now = Instant::now();
-                if let Some(last) = self.last.get_mut(index).and_then(|last| last.replace(now)) {
-                    self.app.metrics.generation.observe_inter_token((now - last).as_secs_f64());
+                if let Some((count, last)) = self.tokens.get_mut(index) {
+                    *count += 1;
+                    if let Some(last) = last.replace(now) {
+                        self.app.metrics.generation.observe_inter_token((now - last).as_secs_f64());
+                    }
                 }
             }
             Event::End(summary) => self.ended(index, summary),
@@ -269,6 +277,9 @@ impl Writing {
             prompt = summary.prompt_tokens as u64;
             self.usage.prompt += summary.prompt_tokens;
             metrics.prompt_tokens.fetch_add(prompt, Ordering::Relaxed);
+        }
+        if let Some((uncharged, _)) = self.tokens.get_mut(index) {
+            *uncharged = 0;
         }
         self.charge.usage(prompt, summary.completion_tokens as u64);
         let reason = super::finish_reason(summary.finish_reason);

@@ -138,6 +138,31 @@ fn tokens_are_charged_when_the_answer_is_complete() {
 }
 
 #[test]
+fn tokens_for_somebody_who_left_are_charged_too() {
+    let scene = Scene::new(true);
+    let key = scene.key("app", Scope::Infer, KeyLimits::default());
+    let server = scene.serve();
+    let mut http = Http::connect(server.ready().address);
+    let body = json!({ "prompt": "the quick", "max_tokens": 40, "temperature": 0, "stream": true }).to_string();
+    http.write(&crate::http::request(
+        "POST",
+        "/v1/completions",
+        &[&key, "content-type: application/json"],
+        body.as_bytes(),
+    ));
+    assert!(http.head().unwrap().contains("200"));
+    for _ in 0..3 {
+        http.chunk().unwrap();
+    }
+    drop(http);
+    let begun = Instant::now();
+    while scene.store.keys().unwrap()[0].tokens_used < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "nothing was charged");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_prompt_that_is_too_large_is_refused() {
     let scene = Scene::new(true);
     let limits = serve::Limits { prompt_bytes_max: 100, ..serve::Limits::default() };
