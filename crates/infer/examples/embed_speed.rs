@@ -13,7 +13,8 @@ fn main() {
     let encoder = Encoder::open(words[0].as_ref()).unwrap();
     let loaded = begun.elapsed().as_secs_f64();
     let Some(threads) = words.get(1) else {
-        let texts: Vec<String> = std::io::stdin().lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+        let texts: Vec<String> =
+            std::io::stdin().lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
         for embedding in encoder.embed(&texts).unwrap() {
             println!("{}", serde_json::to_string(&embedding.vector).unwrap());
         }
@@ -21,7 +22,8 @@ fn main() {
     };
     kernels::parallel::set_threads(threads.parse().unwrap());
     let [batch, one] = [(32, 128), (1, 16)].map(|(count, length)| {
-        let tokens = |row: usize| (0..length).map(|place| ((row * 131 + place * 7919) % 29_000 + 1000) as u32).collect();
+        let tokens =
+            |row: usize| (0..length).map(|place| ((row * 131 + place * 7919) % 29_000 + 1000) as u32).collect();
         let sequences: Vec<Vec<u32>> = (0..count).map(tokens).collect();
         let mut rates: Vec<f64> = (0..10)
             .map(|_| {

@@ -56,7 +56,11 @@ pub struct Embedding {
 
 impl std::fmt::Debug for Encoder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Encoder").field("name", &self.name).field("width", &self.width()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Encoder")
+            .field("name", &self.name)
+            .field("width", &self.width())
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,7 +149,8 @@ impl Encoder {
     /// As [`Encoder::embed`].
     pub fn tokens(&self, text: &str) -> Result<(Vec<u32>, bool), InferError> {
         let most = self.tokens_max.saturating_mul(BYTES_A_TOKEN_MAX);
-        let (text, long) = if text.len() > most { (&text[..text.floor_char_boundary(most)], true) } else { (text, false) };
+        let (text, long) =
+            if text.len() > most { (&text[..text.floor_char_boundary(most)], true) } else { (text, false) };
         let encoding = self.tokenizer.encode_fast(text, true);
         let encoding = encoding.map_err(|error| InferError::Tokenizer { verb: "use", what: error.to_string() })?;
         Ok((encoding.get_ids().to_vec(), long || !encoding.get_overflowing().is_empty()))
@@ -201,7 +206,12 @@ fn sizes(config: &Config<'_>, behind_padding: bool) -> Result<Sizes, InferError>
     let Sizes { vocabulary, width, heads, feed_forward, layers, positions, kinds, epsilon, .. } = sizes;
     let all = [vocabulary, width, heads, feed_forward, layers, positions, kinds];
     let fits = all.iter().all(|size| (1..=SIZE_MAX).contains(size)) && layers <= LAYERS_MAX;
-    if !fits || !width.is_multiple_of(heads) || sizes.first_position >= positions || !epsilon.is_finite() || epsilon < 0.0 {
+    if !fits
+        || !width.is_multiple_of(heads)
+        || sizes.first_position >= positions
+        || !epsilon.is_finite()
+        || epsilon < 0.0
+    {
         return Err(config.unfit(format!("its sizes are impossible: {sizes:?}")));
     }
     Ok(sizes)

@@ -228,7 +228,11 @@ fn checkpoint_decoder(
     decoder(&plan, shelf, pages, page_positions)
 }
 
-pub(crate) fn shelf_of<'a>(path: &Path, tensors: crate::formats::safetensors::Numbers<'a>, packing: Packing) -> Shelf<'a> {
+pub(crate) fn shelf_of<'a>(
+    path: &Path,
+    tensors: crate::formats::safetensors::Numbers<'a>,
+    packing: Packing,
+) -> Shelf<'a> {
     let tensors: BTreeMap<_, _> =
         tensors.into_iter().map(|(name, (shape, encoding, bytes))| (name, Tensor { shape, encoding, bytes })).collect();
     Shelf::new(path.to_owned(), tensors, packing)

@@ -236,7 +236,7 @@ pub enum Activation {
     Relu,
     /// `x · Φ(x)` with the hyperbolic tangent in place of `Φ` (Hendrycks & Gimpel 2016).
     Gelu,
-    /// `x · Φ(x)` with the normal distribution's `Φ`.
+    /// `x · Φ(x)` with the normal distribution's `Φ`, within 1e-5.
     GeluExact,
     /// `x · sigmoid(x)`.
     Silu,
