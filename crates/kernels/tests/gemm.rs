@@ -16,7 +16,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::each_isa;
 use kernels::bf16::Bf16;
-use kernels::gemm::{Activation, Compute, Data, DataMut, Epilogue, Matrix, MatrixMut, gemm, gemm_batch};
+use kernels::gemm::{
+    Activation, Compute, Data, DataMut, Epilogue, Matrix, MatrixMut, PackedColumns, gemm, gemm_batch, gemm_packed,
+};
 use kernels::parallel;
 use proptest::prelude::*;
 
@@ -413,6 +415,47 @@ fn extremes_of_activations_are_numbers() {
             let half = if activation == Activation::Relu { 0.0 } else { 0.5 };
             assert!(slope[0].abs() < 1e-30 && slope[1].abs() < 1e-30, "{isa:?} {activation:?} {slope:?}");
             assert_eq!(slope[2..], [half, 1.0, 1.0], "{isa:?} {activation:?}");
+        }
+    });
+}
+
+/// Packed once or anew, a product has the same bits, and a row those that it has alone.
+#[test]
+fn packed_columns_give_the_same_product() {
+    each_isa(|isa| {
+        for (rows, inner, columns) in [(1, 7, 5), (31, 40, 64), (150, 96, 96), (17, 5000, 40), (3, 0, 9)] {
+            let (a, b) = (numbers(rows * inner, 1), numbers(inner * columns, 2));
+            let (bias, residual) = (numbers(columns, 3), numbers(rows * columns, 4));
+            for compute in [Compute::F32, Compute::Bf16] {
+                let right = Matrix::new(&b[..], columns, inner).transposed();
+                let packed = PackedColumns::new(compute, right);
+                assert_eq!((packed.rows(), packed.columns()), (inner, columns));
+                for activation in [Activation::None, Activation::GeluExact] {
+                    let epilogue = |row: Option<usize>| {
+                        let residual = match row {
+                            Some(row) => &residual[row * columns..(row + 1) * columns],
+                            None => &residual[..],
+                        };
+                        let (bias, residual) = (Some(&bias[..]), Some(residual.into()));
+                        Epilogue { bias, activation, residual, ..Epilogue::default() }
+                    };
+                    let left = || Matrix::new(&a[..], rows, inner);
+                    let (mut expected, mut found) = (vec![0.0; rows * columns], vec![0.0; rows * columns]);
+                    gemm(compute, MatrixMut::new(&mut expected[..], rows, columns), left(), right, epilogue(None));
+                    gemm_packed(MatrixMut::new(&mut found[..], rows, columns), left(), &packed, epilogue(None));
+                    assert_eq!(found, expected, "{isa:?} {compute:?} {rows} {inner} {columns}");
+                    let last = rows - 1;
+                    let mut alone = vec![0.0; columns];
+                    let row = Matrix::new(&a[last * inner..], 1, inner);
+                    gemm_packed(MatrixMut::new(&mut alone[..], 1, columns), row, &packed, epilogue(Some(last)));
+                    assert_eq!(alone, found[last * columns..], "{isa:?} {compute:?} alone");
+                    let mut narrow = vec![Bf16::default(); rows * columns];
+                    gemm_packed(MatrixMut::new(&mut narrow[..], rows, columns), left(), &packed, epilogue(None));
+                    for (narrow, wide) in narrow.iter().zip(&found) {
+                        assert_eq!(*narrow, Bf16::from_f32(*wide), "{isa:?} {compute:?} narrow");
+                    }
+                }
+            }
         }
     });
 }

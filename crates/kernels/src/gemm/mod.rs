@@ -22,6 +22,8 @@ mod int8;
 mod packed;
 pub(crate) mod panel;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod whole;
 
 pub use batch::gemm_batch;
 pub use int8::{Bytes, int8};
