@@ -231,7 +231,7 @@ pub(crate) fn gelu_derivative(x: f32) -> f32 {
 }
 
 #[inline(always)]
-pub(crate) fn gelu_exact_one(x: f32) -> f32 {
+fn gelu_exact_one(x: f32) -> f32 {
     x * normal(x)
 }
 

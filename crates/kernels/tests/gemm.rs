@@ -16,7 +16,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::each_isa;
 use kernels::bf16::Bf16;
-use kernels::gemm::{Activation, Compute, Data, DataMut, Epilogue, Matrix, MatrixMut, gemm, gemm_batch};
+use kernels::gemm::{
+    Activation, Compute, Data, DataMut, Epilogue, Matrix, MatrixMut, PackedColumns, gemm, gemm_batch, gemm_packed,
+};
 use kernels::parallel;
 use proptest::prelude::*;
 
@@ -92,11 +94,29 @@ fn gelu(x: f64) -> f64 {
     0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
 }
 
+/// The normal distribution function, by Simpson's rule.
+fn normal(x: f64) -> f64 {
+    let end = x.clamp(-12.0, 12.0);
+    let (steps, density) = (2000, |t: f64| (-t * t / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt());
+    let width = end / f64::from(steps);
+    let weight = |step: i32| {
+        if step == 0 || step == steps {
+            1.0
+        } else if step % 2 == 1 {
+            4.0
+        } else {
+            2.0
+        }
+    };
+    0.5 + (0..=steps).map(|step| weight(step) * density(width * f64::from(step))).sum::<f64>() * width / 3.0
+}
+
 fn activate(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::None => x,
         Activation::Relu => x.max(0.0),
         Activation::Gelu => gelu(x),
+        Activation::GeluExact => x * normal(x),
         Activation::Silu => x / (1.0 + (-x).exp()),
     }
 }
@@ -146,7 +166,13 @@ struct Case {
 }
 
 fn activations() -> impl Strategy<Value = Activation> {
-    prop_oneof![Just(Activation::None), Just(Activation::Relu), Just(Activation::Gelu), Just(Activation::Silu)]
+    prop_oneof![
+        Just(Activation::None),
+        Just(Activation::Relu),
+        Just(Activation::Gelu),
+        Just(Activation::GeluExact),
+        Just(Activation::Silu)
+    ]
 }
 
 fn cases() -> impl Strategy<Value = Case> {
@@ -374,7 +400,7 @@ fn what_is_not_a_number_keeps_to_its_row_and_column() {
 #[test]
 fn extremes_of_activations_are_numbers() {
     each_isa(|isa| {
-        for activation in [Activation::Relu, Activation::Gelu, Activation::Silu] {
+        for activation in [Activation::Relu, Activation::Gelu, Activation::GeluExact, Activation::Silu] {
             let (a, at) = ([-1e30_f32, -100.0, 0.0, 100.0, 1e30], [-1e30_f32, -90.0, 0.0, 90.0, 1e30]);
             let (mut c, mut slope) = ([0.0; 5], [0.0; 5]);
             let one = [1.0_f32];
@@ -389,6 +415,47 @@ fn extremes_of_activations_are_numbers() {
             let half = if activation == Activation::Relu { 0.0 } else { 0.5 };
             assert!(slope[0].abs() < 1e-30 && slope[1].abs() < 1e-30, "{isa:?} {activation:?} {slope:?}");
             assert_eq!(slope[2..], [half, 1.0, 1.0], "{isa:?} {activation:?}");
+        }
+    });
+}
+
+/// Packed once or anew, a product has the same bits, and a row those that it has alone.
+#[test]
+fn packed_columns_give_the_same_product() {
+    each_isa(|isa| {
+        for (rows, inner, columns) in [(1, 7, 5), (31, 40, 64), (150, 96, 96), (17, 5000, 40), (3, 0, 9)] {
+            let (a, b) = (numbers(rows * inner, 1), numbers(inner * columns, 2));
+            let (bias, residual) = (numbers(columns, 3), numbers(rows * columns, 4));
+            for compute in [Compute::F32, Compute::Bf16] {
+                let right = Matrix::new(&b[..], columns, inner).transposed();
+                let packed = PackedColumns::new(compute, right);
+                assert_eq!((packed.rows(), packed.columns()), (inner, columns));
+                for activation in [Activation::None, Activation::GeluExact] {
+                    let epilogue = |row: Option<usize>| {
+                        let residual = match row {
+                            Some(row) => &residual[row * columns..(row + 1) * columns],
+                            None => &residual[..],
+                        };
+                        let (bias, residual) = (Some(&bias[..]), Some(residual.into()));
+                        Epilogue { bias, activation, residual, ..Epilogue::default() }
+                    };
+                    let left = || Matrix::new(&a[..], rows, inner);
+                    let (mut expected, mut found) = (vec![0.0; rows * columns], vec![0.0; rows * columns]);
+                    gemm(compute, MatrixMut::new(&mut expected[..], rows, columns), left(), right, epilogue(None));
+                    gemm_packed(MatrixMut::new(&mut found[..], rows, columns), left(), &packed, epilogue(None));
+                    assert_eq!(found, expected, "{isa:?} {compute:?} {rows} {inner} {columns}");
+                    let last = rows - 1;
+                    let mut alone = vec![0.0; columns];
+                    let row = Matrix::new(&a[last * inner..], 1, inner);
+                    gemm_packed(MatrixMut::new(&mut alone[..], 1, columns), row, &packed, epilogue(Some(last)));
+                    assert_eq!(alone, found[last * columns..], "{isa:?} {compute:?} alone");
+                    let mut narrow = vec![Bf16::default(); rows * columns];
+                    gemm_packed(MatrixMut::new(&mut narrow[..], rows, columns), left(), &packed, epilogue(None));
+                    for (narrow, wide) in narrow.iter().zip(&found) {
+                        assert_eq!(*narrow, Bf16::from_f32(*wide), "{isa:?} {compute:?} narrow");
+                    }
+                }
+            }
         }
     });
 }

@@ -82,7 +82,7 @@ impl Metrics {
     }
 
     /// Everything, as Prometheus reads it.
-    pub(crate) fn render(&self, models: &[(String, u32)]) -> String {
+    pub(crate) fn render(&self, models: &[(String, u32, u64)]) -> String {
         let mut text = String::with_capacity(4096);
         self.render_routes(&mut text);
         self.requests.render(&mut text);
@@ -111,8 +111,13 @@ impl Metrics {
             "gauge",
             "The version that answers now, of every model that is loaded.",
         );
-        for (name, version) in models {
+        for (name, version, _) in models {
             line(&mut text, "modelyard_model_version", &[("model", name)], f64::from(*version));
+        }
+        let help = "Bytes that the weights of a loaded model and its cache, once it is full, take.";
+        family(&mut text, "modelyard_model_bytes", "gauge", help);
+        for (name, _, bytes) in models {
+            line(&mut text, "modelyard_model_bytes", &[("model", name)], *bytes as f64);
         }
         for (name, help, value) in [
             ("modelyard_model_switches_total", "Switches to another version.", &self.switches),
@@ -274,7 +279,7 @@ pub(crate) mod tests {
         metrics.answered("/v2/models/{model}/infer", 400, Duration::from_millis(1));
         metrics.rows("strange \"name\\\n", 3, 64);
         let _under_way = UnderWay::count(&metrics.in_flight);
-        let samples = read(&metrics.render(&[("bank".to_owned(), 7)]));
+        let samples = read(&metrics.render(&[("bank".to_owned(), 7, 100)]));
         let get = |key: &str| samples[key];
         assert_eq!(get("modelyard_requests_total{route=\"/v2/models/{model}/infer\",status=\"200\"}"), 2.0);
         assert_eq!(get("modelyard_request_seconds_bucket{route=\"/v2/models/{model}/infer\",le=\"0.0005\"}"), 0.0);

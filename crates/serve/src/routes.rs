@@ -108,7 +108,7 @@ async fn ready(State(app): Shared, charge: Option<Extension<Charge>>) -> Respons
 
 async fn metrics(State(app): Shared) -> Response {
     let all = app.models.loaded();
-    let loaded: Vec<_> = all.iter().map(|loaded| (loaded.name.clone(), loaded.version)).collect();
+    let loaded: Vec<_> = all.iter().map(|loaded| (loaded.name.clone(), loaded.version, loaded.bytes)).collect();
     let (generation, mut pages) = (&app.metrics.generation, (0, 0));
     for model in all.iter().filter_map(|loaded| loaded.text_model()) {
         let statistics = model.engine.statistics();

@@ -23,7 +23,7 @@ use crate::engine::load::shelf::Shelf;
 use crate::error::InferError;
 
 /// Rows of a group, as long as sequences are shorter.
-const GROUP_ROWS: usize = 128;
+const GROUP_ROWS: usize = 256;
 
 /// Sizes of an encoder, and its formulas.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,7 +8,7 @@ use crate::LANES;
 use crate::activation::exp;
 use crate::bf16::Bf16;
 use crate::isa::Isa;
-use crate::pointwise::{gelu_exact_derivative, gelu_exact_one};
+use crate::pointwise::gelu_exact_derivative;
 
 /// Where elements are written by several tasks, each its own ones.
 #[derive(Debug, Clone, Copy)]
@@ -135,6 +135,14 @@ impl<'a> Finish<'a> {
             unsafe { store(finish, scratch, shape, earlier) }
         }
 
+        #[cfg(target_arch = "x86_64")]
+        if isa == Isa::Avx512Bf16
+            && earlier.is_none()
+            && let Some(steps) = self.whole(shape)
+        {
+            // SAFETY: the caller's promise; the parts are as large as the product.
+            return unsafe { super::whole::store(&steps, &scratch.values, shape) };
+        }
         // SAFETY: the caller's promise.
         unsafe {
             match isa {
@@ -145,6 +153,37 @@ impl<'a> Finish<'a> {
                 _ => store(self, scratch, shape, earlier),
             }
         }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Finish<'_> {
+    /// The steps of a tile of whole vectors, where they are the usual ones of inference.
+    fn whole(&self, shape: Shape) -> Option<super::whole::Steps> {
+        let residual = match self.residual {
+            None => None,
+            Some(Data::F32(data)) => Some(data.as_ptr()),
+            Some(Data::Bf16(_)) => return None,
+        };
+        let gelu = match self.activation {
+            Activation::None => false,
+            Activation::GeluExact => true,
+            _ => return None,
+        };
+        let simple = !self.accumulate && self.before.is_none() && self.derivative.is_none();
+        #[expect(clippy::float_cmp, reason = "exactly one")]
+        let usual =
+            simple && self.scale == 1.0 && shape.columns == super::whole::COLUMNS && shape.stride == shape.columns;
+        let (Some(bias), true) = (self.bias, usual) else { return None };
+        let begin = shape.first_row * self.row_stride + shape.first_column;
+        // Where the tile lies in data that is as large as the product; nothing is read or written here.
+        let to = match self.to {
+            Place::F32(to) => Place::F32(to.wrapping_add(begin)),
+            Place::Bf16(to) => Place::Bf16(to.wrapping_add(begin)),
+        };
+        let residual = residual.map(|data| data.wrapping_add(shape.first_row * self.columns + shape.first_column));
+        let bias = bias.as_ptr().wrapping_add(shape.first_column);
+        Some(super::whole::Steps { bias, gelu, residual, columns: self.columns, to, row_stride: self.row_stride })
     }
 }
 
@@ -339,7 +378,7 @@ fn activate(activation: Activation, values: &mut [f32]) {
         }
         Activation::GeluExact => {
             for x in values.iter_mut() {
-                *x = gelu_exact_one(*x);
+                *x = gelu(*x);
             }
         }
         Activation::Silu => {
@@ -381,6 +420,40 @@ fn differentiate(activation: Activation, values: &mut [f32], at: &[f32]) {
             }
         }
     }
+}
+
+/// Where `Φ` is 0 or 1 to six digits.
+pub(super) const GELU_END: f32 = 4.6;
+/// `(Φ(x) − 1/2) / x` by powers of `u = 2·(x/4.6)² − 1`, the highest first.
+pub(super) const GELU_FIT: [f32; 11] = [
+    0.000_878_623_8,
+    -0.002_700_946,
+    0.003_974_261_7,
+    -0.006_271_149,
+    0.011_968_75,
+    -0.019_961_903,
+    0.029_291_108,
+    -0.040_413_22,
+    0.054_153_45,
+    -0.075_766_996,
+    0.153_543_31,
+];
+
+/// `x · Φ(x)` within 3e-6 up to ±4.6 and within 1e-5 beyond: `Φ − 1/2` is odd, so it is `x` times a polynomial in `x²`,
+/// fitted for the least largest error of the product. Without a division or an exponential it takes a third of the time
+/// of [`crate::pointwise::Pointwise::GeluExact`].
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    let u = (x * (2.0 / (GELU_END * GELU_END))).mul_add(x, -1.0);
+    let u = if u > 1.0 { 1.0 } else { u };
+    let mut polynomial = GELU_FIT[0];
+    for coefficient in &GELU_FIT[1..] {
+        polynomial = polynomial.mul_add(u, *coefficient);
+    }
+    let part = x * polynomial;
+    let part = if x > GELU_END { 0.5 } else { part };
+    let part = if x < -GELU_END { -0.5 } else { part };
+    x * (0.5 + part)
 }
 
 /// √(2/π).

@@ -22,6 +22,8 @@ mod int8;
 mod packed;
 pub(crate) mod panel;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod whole;
 
 pub use batch::gemm_batch;
 pub use int8::{Bytes, int8};
@@ -236,7 +238,7 @@ pub enum Activation {
     Relu,
     /// `x · Φ(x)` with the hyperbolic tangent in place of `Φ` (Hendrycks & Gimpel 2016).
     Gelu,
-    /// `x · Φ(x)` with the normal distribution's `Φ`.
+    /// `x · Φ(x)` with the normal distribution's `Φ`, within 1e-5.
     GeluExact,
     /// `x · sigmoid(x)`.
     Silu,

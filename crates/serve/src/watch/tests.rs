@@ -54,7 +54,7 @@ fn what_generation_reports_is_what_prometheus_reads() {
     generation.add_prefix(48, 52);
     metrics.requests.ended("/v1/models", 200, std::time::Duration::from_millis(3));
     metrics.requests.error("timeout");
-    let samples = read(&metrics.render(&[("bank".to_owned(), 1)]));
+    let samples = read(&metrics.render(&[("bank".to_owned(), 1, 100)]));
     for (sample, value) in [
         ("modelyard_time_to_first_token_seconds_bucket{le=\"0.1\"}", 0.0),
         ("modelyard_time_to_first_token_seconds_bucket{le=\"0.25\"}", 1.0),

@@ -11,6 +11,7 @@
 )]
 
 mod binary;
+mod chat;
 mod drain;
 mod hostile;
 mod http;
