@@ -231,6 +231,7 @@ async fn infer(State(app): Shared, path: NamedPath, request: Request) -> Respons
 
 async fn infer_rows(app: &Arc<App>, path: NamedPath, request: Request) -> Result<Written, Refusal> {
     let found = named(app, path).await?;
+    Charge::of(&request).answered_by(&found.loaded);
     let _permit = app.admit()?;
     let header_length = oip::header_length(request.headers())?;
     let body = app.read_body(request).await?;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use axum::extract::Request;
 
 use super::client::Client;
+use crate::model::Loaded;
 
 /// What one request costs. It lies in the request's extensions; clones are the same account, so a stream
 /// that outlives its handler keeps one and charges at its end.
@@ -81,6 +82,14 @@ impl Charge {
     /// Notes what the request is about.
     pub(crate) fn note(&self, note: impl FnOnce(&mut About)) {
         note(&mut self.lock());
+    }
+
+    /// Notes which version answers, and that it is what was asked for.
+    pub(crate) fn answered_by(&self, loaded: &Loaded) {
+        self.note(|about| {
+            about.model = Some(loaded.name.clone());
+            about.response_model = Some(loaded.full_name());
+        });
     }
 
     /// Keeps a prompt for the log and the traces, where the server's settings ask for that.

@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde_json::json;
 use store::Scope;
 
+use super::charge::Charge;
 use crate::refusal::{Refusal, Shape, json_response};
 
 /// What a client whose quota is used up may wait before it asks again whether there is more.
@@ -22,6 +23,8 @@ pub(crate) struct Denial {
     /// OpenAI's word for the particular.
     pub(crate) code: &'static str,
     retry_after: Option<Duration>,
+    /// Whose request it was, where that is known.
+    pub(crate) charge: Charge,
 }
 
 impl Denial {
@@ -35,7 +38,7 @@ impl Denial {
 
     fn unauthorised(code: &'static str, message: &str) -> Self {
         let (status, kind) = (StatusCode::UNAUTHORIZED, "authentication_error");
-        Self { status, message: message.to_owned(), kind, code, retry_after: None }
+        Self { status, message: message.to_owned(), kind, code, retry_after: None, charge: Charge::default() }
     }
 
     pub(crate) fn scope(scope: Scope) -> Self {
@@ -51,20 +54,39 @@ impl Denial {
     }
 
     fn forbidden(code: &'static str, message: String) -> Self {
-        Self { status: StatusCode::FORBIDDEN, message, kind: "permission_error", code, retry_after: None }
+        Self {
+            status: StatusCode::FORBIDDEN,
+            message,
+            kind: "permission_error",
+            code,
+            retry_after: None,
+            charge: Charge::default(),
+        }
     }
 
     /// Too much in too short a time, of `requests` or `tokens`.
     pub(crate) fn rate(what: &'static str, per_minute: u32, wait: Duration) -> Self {
         let message = format!("the key is limited to {per_minute} {what} a minute; try again in {} s", seconds(wait));
         let status = StatusCode::TOO_MANY_REQUESTS;
-        Self { status, message, kind: what, code: "rate_limit_exceeded", retry_after: Some(wait) }
+        Self {
+            status,
+            message,
+            kind: what,
+            code: "rate_limit_exceeded",
+            retry_after: Some(wait),
+            charge: Charge::default(),
+        }
     }
 
     pub(crate) fn quota(total: u64) -> Self {
         let message = format!("the key has used the {total} tokens that it was given");
         let (status, kind) = (StatusCode::TOO_MANY_REQUESTS, "insufficient_quota");
-        Self { status, message, kind, code: kind, retry_after: Some(QUOTA_WAIT) }
+        Self { status, message, kind, code: kind, retry_after: Some(QUOTA_WAIT), charge: Charge::default() }
+    }
+
+    /// The same, of somebody's request.
+    pub(crate) fn of(self, charge: Charge) -> Self {
+        Self { charge, ..self }
     }
 
     pub(crate) fn response(&self, shape: Shape, grpc: bool) -> Response {

@@ -33,6 +33,7 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     let response = match app.keyring.enter(need, request.headers()) {
         Err(denial) => {
             finish.error = Some(denial.code);
+            finish.charge = denial.charge.clone();
             denial.response(shape, is_grpc(request.headers()))
         }
         Ok(charge) => {

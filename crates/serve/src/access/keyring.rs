@@ -78,15 +78,16 @@ impl Keyring {
             None => None,
         };
         let Some(client) = client else { return self.enter_without(need, headers) };
-        if let Some(scope) = need.scope()
-            && !client.allows(scope)
-        {
-            return Err(Denial::scope(scope));
+        let charge = Charge::to(Some(client.clone()), self.epoch, self.keeps_prompts);
+        let admitted = match need.scope() {
+            Some(scope) if !client.allows(scope) => Err(Denial::scope(scope)),
+            _ if need == Need::Infer => client.admit(self.epoch.elapsed()),
+            _ => Ok(()),
+        };
+        match admitted {
+            Ok(()) => Ok(charge),
+            Err(denial) => Err(denial.of(charge)),
         }
-        if need == Need::Infer {
-            client.admit(self.epoch.elapsed())?;
-        }
-        Ok(Charge::to(Some(client), self.epoch, self.keeps_prompts))
     }
 
     /// Without a key, or with one that is not known, which is how clients call that insist on sending one.

@@ -147,7 +147,8 @@ fn keys_open_what_their_scopes_say() {
             if *scope == Scope::Admin || need.scope() == Some(*scope) {
                 assert_eq!(entered.unwrap().key_name(), Some(scope.name()));
             } else {
-                assert_eq!(entered.unwrap_err().status, StatusCode::FORBIDDEN, "{scope} {need:?}");
+                let denial = entered.unwrap_err();
+                assert_eq!((denial.status, denial.charge.key_name()), (StatusCode::FORBIDDEN, Some(scope.name())));
             }
         }
         for need in [Need::Open, Need::Key] {

@@ -31,6 +31,7 @@ use self::messages::{
     ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
     TensorMetadata,
 };
+use crate::access::Charge;
 use crate::app::App;
 use crate::cells::{Cell, Cells};
 use crate::oip::{self, Asked, Data, ResponseOutput, Tensor, WantedOutput, binary};
@@ -98,9 +99,11 @@ async fn model_metadata(State(app): Shared, request: Request) -> Response {
 }
 
 async fn model_infer(State(app): Shared, request: Request) -> Response {
+    let charge = Charge::of(&request);
     unary(&app, request, |asked: ModelInferRequest| async {
         let _permit = app.admit()?;
         let found = find(&app, &asked.model_name, version(&asked.model_version)).await?;
+        charge.answered_by(&found.loaded);
         let rows_max = app.config.limits.rows_max;
         let raw = !asked.raw_input_contents.is_empty();
         let read = move |description: &PredictDescription| read(description, &asked, rows_max);
