@@ -31,7 +31,8 @@ fn main() {
     if let [_, tokens, new] = &words[..] {
         let prompt: Vec<u32> = tokens.split(',').map(|token| token.parse().unwrap()).collect();
         let count: usize = new.parse().unwrap();
-        let mut decoder = open_decoder(file, Packing::Exact, (prompt.len() + count).div_ceil(POSITIONS), POSITIONS).unwrap();
+        let mut decoder =
+            open_decoder(file, Packing::Exact, (prompt.len() + count).div_ceil(POSITIONS), POSITIONS).unwrap();
         let mut all = vec![run(&mut decoder, &prompt, 0)];
         while all.len() < count {
             all.push(run(&mut decoder, &all[all.len() - 1..], prompt.len() + all.len() - 1));
