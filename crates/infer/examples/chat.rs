@@ -1,14 +1,13 @@
-//! Asks a GGUF file: `chat FILE MESSAGE..` answers every message at the same time, greedily, and prints each answer with
-//! its rate.
+//! Asks a GGUF file, a folder of Hugging Face's or a file of llama2.c's: `chat FILE MESSAGE..` answers every message at
+//! the same time, greedily, and prints each answer with its rate. Without a chat template messages are continued.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example")]
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use infer::Sampling;
-use infer::engine::{EngineConfig, Event, Opened, Request, open_gguf};
+use infer::engine::{EngineConfig, Event, Opened, Packing, Request, open};
 use serde_json::json;
 
 const CONFIG: EngineConfig = EngineConfig {
@@ -24,23 +23,26 @@ const CONFIG: EngineConfig = EngineConfig {
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let begun = Instant::now();
-    let Opened { engine, template, .. } = open_gguf(words[0].as_ref(), CONFIG).unwrap();
-    println!("loaded in {:.2} s", begun.elapsed().as_secs_f64());
-    let template = template.unwrap();
+    let Opened { name, engine, template, begin, .. } = open(words[0].as_ref(), CONFIG, Packing::Exact).unwrap();
+    println!("{name} loaded in {:.2} s", begun.elapsed().as_secs_f64());
+    let first = begin;
     let begun = Instant::now();
     let answers: Vec<_> = words[1..]
         .iter()
         .map(|message| {
-            let prompt = template
-                .render(&[json!({ "role": "user", "content": message })], None, &serde_json::Map::new())
-                .unwrap();
+            let prompt: Vec<u32> = match &template {
+                Some(template) => {
+                    let prompt = template.render(&[json!({ "role": "user", "content": message })], None).unwrap();
+                    engine.tokenizer().encode_template(&prompt).unwrap()
+                }
+                None => first.into_iter().chain(engine.tokenizer().encode(message).unwrap()).collect(),
+            };
             let (sender, receiver) = channel();
             let request = Request {
-                prompt: engine.tokenizer().encode_template(&prompt).unwrap(),
+                prompt,
                 sampling: Sampling { max_tokens: 128, temperature: 0.0, ..Sampling::default() },
                 structure: None,
                 ignore_end: false,
-                cancelled: Arc::default(),
                 on_event: Box::new(move |event| match sender.send(event) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),

@@ -1,12 +1,11 @@
-//! Prefill and decode of a GGUF file, timed: `decode_speed FILE THREADS` prints one line of JSON with tokens a second of a
+//! Prefill and decode of a GGUF file, a folder of Hugging Face's or a file of llama2.c's, timed: `decode_speed FILE THREADS` prints one line of JSON with tokens a second of a
 //! prompt of 512 tokens (best of three), of 64 greedy tokens at its beginning, and of 64 behind 1,024 others;
 //! `decode_speed FILE TOKENS NEW`, with TOKENS like `1,2,3`, prints the greedy tokens that follow these.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
 use std::time::Instant;
 
-use infer::engine::{Batch, Forward, PackedDecoder, Part, gguf_decoder};
-use infer::formats::gguf::Gguf;
+use infer::engine::{Batch, Forward, PackedDecoder, Packing, Part, open_decoder};
 
 const POSITIONS: usize = 32;
 
@@ -30,11 +29,12 @@ fn run(decoder: &mut PackedDecoder, tokens: &[u32], position: usize) -> u32 {
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let begun = Instant::now();
-    let file = Gguf::open(words[0].as_ref()).unwrap();
+    let file = words[0].as_ref();
     if let [_, tokens, new] = &words[..] {
         let prompt: Vec<u32> = tokens.split(',').map(|token| token.parse().unwrap()).collect();
         let count: usize = new.parse().unwrap();
-        let mut decoder = gguf_decoder(&file, (prompt.len() + count).div_ceil(POSITIONS), POSITIONS).unwrap();
+        let mut decoder =
+            open_decoder(file, Packing::Exact, (prompt.len() + count).div_ceil(POSITIONS), POSITIONS).unwrap();
         let mut all = vec![run(&mut decoder, &prompt, 0)];
         while all.len() < count {
             all.push(run(&mut decoder, &all[all.len() - 1..], prompt.len() + all.len() - 1));
@@ -44,7 +44,7 @@ fn main() {
     }
     let [_, threads] = &words[..] else { panic!("decode_speed FILE THREADS, or FILE TOKENS NEW") };
     kernels::parallel::set_threads(threads.parse().unwrap());
-    let mut decoder = gguf_decoder(&file, (DEEP + NEW).div_ceil(POSITIONS), POSITIONS).unwrap();
+    let mut decoder = open_decoder(file, Packing::Exact, (DEEP + NEW).div_ceil(POSITIONS), POSITIONS).unwrap();
     let loaded = begun.elapsed().as_secs_f64();
     let prefill = (0..3).map(|_| PREFILL as f64 / timed(|| feed(&mut decoder, PREFILL))).fold(0.0, f64::max);
     let [short, deep] = [1, DEEP].map(|depth| {

@@ -14,6 +14,7 @@ use infer::formats::vocabulary::Vocabulary;
 use infer::weights::Tensor;
 use infer::{InferError, Sampling};
 use kernels::quantised::Format;
+use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 const POSITIONS: usize = 32;
@@ -242,5 +243,86 @@ fn hostile_folders_are_refused() {
         std::fs::write(&path, &whole[..length]).unwrap();
         let error = open_decoder(copy.path(), Packing::Exact, 4, POSITIONS).unwrap_err();
         assert!(matches!(error, InferError::Damaged { .. }), "{length}: {error}");
+    }
+}
+
+/// A folder with a tokenizer alone.
+fn tokenizer_alone(name: &str, bytes: &[u8]) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(folder(name).join("tokenizer_config.json"), copy.path().join("tokenizer_config.json")).unwrap();
+    std::fs::write(copy.path().join("tokenizer.json"), bytes).unwrap();
+    copy
+}
+
+/// Reads a tokenizer, and uses it where it is one.
+fn use_tokenizer(name: &str, bytes: &[u8]) {
+    let copy = tokenizer_alone(name, bytes);
+    if let Ok(vocabulary) = Vocabulary::of_folder(copy.path(), 288) {
+        for text in ["the ship is in 春眠 🚢", "<s></s> <|im_end|>", ""] {
+            drop(vocabulary.encode(text, true));
+            drop(vocabulary.encode(text, false));
+        }
+    }
+}
+
+#[test]
+fn a_tokenizer_that_is_cut_is_refused() {
+    for name in ["llama", "qwen2"] {
+        let whole = std::fs::read(folder(name).join("tokenizer.json")).unwrap();
+        for length in (0..whole.len()).step_by(211) {
+            let copy = tokenizer_alone(name, &whole[..length]);
+            let error = Vocabulary::of_folder(copy.path(), 288).unwrap_err();
+            assert!(matches!(error, InferError::Damaged { .. }), "{name} {length}: {error}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn changed_tokenizers_are_no_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        place in any::<prop::sample::Index>(),
+        with in prop::sample::select(vec!["null", "1", "\"x\"", "[]", "{}", "-1", "1e99"]),
+    ) {
+        for name in ["llama", "qwen2"] {
+            let whole = std::fs::read(folder(name).join("tokenizer.json")).unwrap();
+            let mut all = whole.clone();
+            for (place, byte) in &changes {
+                let place = place.index(all.len());
+                all[place] = *byte;
+            }
+            use_tokenizer(name, &all);
+            // One of the values becomes another one.
+            let text = String::from_utf8(whole).unwrap();
+            let values: Vec<usize> = text.match_indices("\": ").map(|(at, _)| at + 3).collect();
+            let at = values[place.index(values.len())];
+            let end = text[at..].find(['\n', ',']).map_or(text.len(), |end| at + end);
+            use_tokenizer(name, format!("{}{with}{}", &text[..at], &text[end..]).as_bytes());
+        }
+    }
+
+    #[test]
+    fn changed_configurations_are_no_panic(
+        name in prop::sample::select(NAMES.to_vec()),
+        key in any::<prop::sample::Index>(),
+        value in prop_oneof![
+            Just(Json::Null), any::<i64>().prop_map(Json::from), (-2_i64..70).prop_map(Json::from),
+            any::<f64>().prop_map(Json::from), Just(json!("x")), Just(json!([])), Just(json!({})), Just(json!(true)),
+            Just(json!(1e-300)), Just(json!(1e300)),
+        ],
+        inner in any::<bool>(),
+    ) {
+        let copy = changed(name, |config| {
+            let inside = inner && config["rope_parameters"].is_object();
+            let place = if inside { &mut config["rope_parameters"] } else { config };
+            let keys: Vec<String> = place.as_object().unwrap().keys().cloned().collect();
+            place[&keys[key.index(keys.len())]] = value;
+        });
+        if let Ok(mut decoder) = open_decoder(copy.path(), Packing::Exact, 2, POSITIONS) {
+            let tokens: Vec<u32> = (0..decoder.sizes().context.min(9) as u32).collect();
+            logits(&mut decoder, &tokens, 0, &[0]);
+        }
     }
 }
