@@ -3,12 +3,13 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example")]
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use infer::Sampling;
 use infer::engine::{EngineConfig, Event, Opened, Packing, Request, open};
-use serde_json::json;
+use serde_json::{Map, json};
 
 const CONFIG: EngineConfig = EngineConfig {
     step_rows_max: 256,
@@ -32,7 +33,7 @@ fn main() {
         .map(|message| {
             let prompt: Vec<u32> = match &template {
                 Some(template) => {
-                    let prompt = template.render(&[json!({ "role": "user", "content": message })], None).unwrap();
+                    let prompt = template.render(&[json!({ "role": "user", "content": message })], None, &Map::new()).unwrap();
                     engine.tokenizer().encode_template(&prompt).unwrap()
                 }
                 None => first.into_iter().chain(engine.tokenizer().encode(message).unwrap()).collect(),
@@ -43,6 +44,7 @@ fn main() {
                 sampling: Sampling { max_tokens: 128, temperature: 0.0, ..Sampling::default() },
                 structure: None,
                 ignore_end: false,
+                cancelled: Arc::default(),
                 on_event: Box::new(move |event| match sender.send(event) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),

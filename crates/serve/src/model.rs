@@ -11,7 +11,7 @@ use base::Value;
 use infer::InferError;
 use infer::description::{BASELINE_FILE, MODEL_FILE};
 use infer::encoder::Encoder;
-use infer::engine::{Engine, EngineConfig, Opened, Packing, Structures, open};
+use infer::engine::{Engine, EngineConfig, Opened, Packing, Structures, open_with_draft};
 use infer::formats::template::ChatTemplate;
 use infer::language::Generator;
 use infer::model::Model;
@@ -66,7 +66,11 @@ impl Loaded {
     pub(crate) fn load(source: &dyn Source, wanted: &Wanted, engine: EngineConfig) -> Result<Self, ServeError> {
         let path = source.folder(wanted)?;
         let theirs = path.is_file() || (path.join(CONFIG_FILE).exists() && !path.join(MODEL_FILE).exists());
-        let loaded = if !theirs { Self::ours(&path, wanted)? } else { Self::others(&path, wanted, engine)? };
+        let loaded = if theirs {
+            Self::others(&path, source.draft().as_deref(), wanted, engine)?
+        } else {
+            Self::ours(&path, wanted)?
+        };
         loaded.warm_up()?;
         Ok(loaded)
     }
@@ -82,15 +86,15 @@ impl Loaded {
         Ok(Self::new(name, wanted, Kind::Model(model), traffic, bytes))
     }
 
-    fn others(path: &Path, wanted: &Wanted, config: EngineConfig) -> Result<Self, ServeError> {
+    fn others(path: &Path, draft: Option<&Path>, wanted: &Wanted, config: EngineConfig) -> Result<Self, ServeError> {
         let name = wanted.name.clone().unwrap_or_else(|| crate::source::file_name(path));
         let files = crate::source::bytes_of(path);
         if Encoder::knows(path) {
             let kind = Kind::Encoder(Box::new(Encoder::open(path)?));
             return Ok(Self::new(name, wanted, kind, None, files));
         }
-        let Opened { engine, template, begin, cache_bytes, .. } = open(path, config, Packing::Exact)?;
-        let bytes = files + cache_bytes as u64;
+        let Opened { engine, template, begin, cache_bytes, .. } = open_with_draft(path, draft, config, Packing::Exact)?;
+        let bytes = files + draft.map_or(0, crate::source::bytes_of) + cache_bytes as u64;
         let kind = Kind::Text(Box::new(TextModel { engine, template, begin }));
         Ok(Self::new(name, wanted, kind, None, bytes))
     }

@@ -38,6 +38,11 @@ pub trait Source: Send + Sync + 'static {
     /// [`ServeError`] when the model is gone or damaged.
     fn folder(&self, wanted: &Wanted) -> Result<PathBuf, ServeError>;
 
+    /// A smaller model of the same tokens that guesses ahead for a language model of others, where one was given.
+    fn draft(&self) -> Option<PathBuf> {
+        None
+    }
+
     /// How often [`Source::wanted`] may change its answer; `None` where it never does.
     fn poll(&self) -> Option<Duration>;
 
@@ -80,6 +85,7 @@ pub struct FolderSource {
     folder: PathBuf,
     name: Option<String>,
     version: u32,
+    draft: Option<PathBuf>,
 }
 
 impl FolderSource {
@@ -87,7 +93,13 @@ impl FolderSource {
     #[must_use]
     pub fn new(folder: &Path, version: u32) -> Self {
         let others = !folder.join(infer::description::MODEL_FILE).exists();
-        Self { folder: folder.to_owned(), name: others.then(|| file_name(folder)), version }
+        Self { folder: folder.to_owned(), name: others.then(|| file_name(folder)), version, draft: None }
+    }
+
+    /// The same with a draft: a smaller model of the same tokens that guesses ahead.
+    #[must_use]
+    pub fn with_draft(self, draft: PathBuf) -> Self {
+        Self { draft: Some(draft), ..self }
     }
 
     /// The same under another name.
@@ -123,6 +135,10 @@ impl Source for FolderSource {
 
     fn folder(&self, _: &Wanted) -> Result<PathBuf, ServeError> {
         Ok(self.folder.clone())
+    }
+
+    fn draft(&self) -> Option<PathBuf> {
+        self.draft.clone()
     }
 
     fn poll(&self) -> Option<Duration> {

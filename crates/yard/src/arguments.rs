@@ -106,6 +106,10 @@ pub enum Command {
         /// The bytes that all loaded models may take together; what is not in use is unloaded for what is asked for.
         #[arg(long)]
         memory_bytes_max: Option<u64>,
+        /// A smaller language model of the same tokens (a path) that guesses ahead for the first model; answers stay the
+        /// same.
+        #[arg(long)]
+        draft: Option<PathBuf>,
         /// The address to listen on; port 0 takes a free one.
         #[arg(long)]
         address: Option<String>,

@@ -18,7 +18,7 @@ use self::config::Config;
 use self::plan::{ARCHITECTURES, Plan};
 use self::shelf::{Shelf, Tensor};
 use super::packed::PackedDecoder;
-use super::{Engine, EngineConfig};
+use super::{Engine, EngineConfig, Forward};
 use crate::error::InferError;
 use crate::formats::gguf::{Gguf, Value};
 use crate::formats::llama2c::Checkpoint;
@@ -78,6 +78,19 @@ struct Parts {
 /// architecture is not known here, its parts do not fit each other, or it asks for what is not known here;
 /// [`InferError::Template`] when the chat template is none.
 pub fn open(path: &Path, config: EngineConfig, packing: Packing) -> Result<Opened, InferError> {
+    open_with_draft(path, None, config, packing)
+}
+
+/// The same with a smaller model of the same tokens that guesses ahead ([`Engine::start_with_draft`]).
+///
+/// # Errors
+/// As [`open`]; [`InferError::Engine`] when the draft has other tokens.
+pub fn open_with_draft(
+    path: &Path,
+    draft: Option<&Path>,
+    config: EngineConfig,
+    packing: Packing,
+) -> Result<Opened, InferError> {
     let parts = if path.is_dir() {
         open_folder(path, config, packing)?
     } else if is_gguf(path)? {
@@ -91,7 +104,15 @@ pub fn open(path: &Path, config: EngineConfig, packing: Packing) -> Result<Opene
     let (begin, ends) = (vocabulary.begin, vocabulary.ends.clone());
     let longest = context_length.min(config.pages * config.page_positions);
     let config = EngineConfig { context: config.context.min(longest), ..config };
-    let engine = Engine::start(Box::new(decoder), TextTokenizer::from(vocabulary), ends.clone(), config)?;
+    let draft = draft.map(|draft| open_decoder(draft, packing, config.pages, config.page_positions)).transpose()?;
+    let config = EngineConfig {
+        context: draft.as_ref().map_or(config.context, |draft| config.context.min(draft.sizes().context)),
+        ..config
+    };
+    let cache_bytes = cache_bytes + draft.as_ref().map_or(0, PackedDecoder::cache_bytes);
+    let draft = draft.map(|draft| Box::new(draft) as Box<dyn Forward + Send>);
+    let tokenizer = TextTokenizer::from(vocabulary);
+    let engine = Engine::start_with_draft(Box::new(decoder), draft, tokenizer, ends.clone(), config)?;
     Ok(Opened { name, engine, template, begin, ends, context_length, cache_bytes })
 }
 

@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use grammar::{Matcher, Structure, Structures};
-pub use load::{Opened, Packing, gguf_decoder, open, open_decoder, open_gguf};
+pub use load::{Opened, Packing, gguf_decoder, open, open_decoder, open_gguf, open_with_draft};
 pub use packed::{Layer, Linear, Mlp, NormWeights, PackedDecoder, Rotary, Sizes, Weights};
 pub use schedule::{Batch, Forward, Part};
 pub use writer::{Event, Failure, Request, Summary};
@@ -124,12 +124,31 @@ impl Engine {
         ends: Vec<u32>,
         config: EngineConfig,
     ) -> Result<Self, InferError> {
+        Self::start_with_draft(model, None, tokenizer, ends, config)
+    }
+
+    /// The same with a draft: a smaller model of the same tokens, with as many pages, that guesses ahead where nothing can
+    /// be looked up. What comes out is what would have come out without it.
+    ///
+    /// # Errors
+    /// [`InferError::Engine`] when the draft has other tokens, or the system gives no thread.
+    pub fn start_with_draft(
+        model: Box<dyn Forward + Send>,
+        draft: Option<Box<dyn Forward + Send>>,
+        tokenizer: TextTokenizer,
+        ends: Vec<u32>,
+        config: EngineConfig,
+    ) -> Result<Self, InferError> {
+        if let Some(draft) = draft.as_ref().filter(|draft| draft.vocabulary() != model.vocabulary()) {
+            let what = format!("the draft has {} tokens, and the model {}", draft.vocabulary(), model.vocabulary());
+            return Err(InferError::Engine { what });
+        }
         let (sender, receiver) = channel();
         let shared = Arc::new(Shared::default());
         let worker = Worker { receiver, shared: shared.clone(), tokenizer: tokenizer.clone(), ends: ends.clone() };
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || worker.run(model, config))
+            .spawn(move || worker.run(model, draft, config))
             .map_err(|error| InferError::Engine { what: format!("no thread could be started: {error}") })?;
         let (requests, thread) = (Mutex::new(Some(sender)), Mutex::new(Some(thread)));
         Ok(Self { requests, thread, shared, config, tokenizer, ends })
@@ -201,13 +220,13 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(self, model: Box<dyn Forward + Send>, config: EngineConfig) {
+    fn run(self, model: Box<dyn Forward + Send>, draft: Option<Box<dyn Forward + Send>>, config: EngineConfig) {
         let limits = Limits {
             rows_max: config.step_rows_max,
             sequences_max: config.sequences_max,
             guesses_max: config.guesses_max,
         };
-        let mut scheduler = Scheduler::new(model, Pages::new(config.pages, config.page_positions), limits);
+        let mut scheduler = Scheduler::new(model, draft, Pages::new(config.pages, config.page_positions), limits);
         let mut open = true;
         while !self.shared.abandon.load(Ordering::Acquire) {
             let idle = scheduler.load() == (0, 0);

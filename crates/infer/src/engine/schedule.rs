@@ -8,7 +8,8 @@
 //!
 //! Guessed tokens (speculation) are rows like others. From the logits behind each of them the sampler draws as it
 //! would have, and the guess is right where it draws the guessed token: what comes out is what would have come out
-//! without guesses, in fewer steps.
+//! without guesses, in fewer steps. Guesses come from the writer, which looks them up in the text, or from a draft: a
+//! smaller model with the same tokens, whose cache has the same pages, and which therefore computes every row as well.
 //!
 //! Nothing here knows layers, text or clients: a [`Forward`] computes, a [`Writer`] chooses and tells.
 
@@ -72,6 +73,10 @@ pub(crate) trait Writer {
     fn next(&mut self, tokens: &[u32], logits: &mut [f32]) -> Next;
     /// Up to `most` tokens that may follow `tokens`.
     fn guess(&mut self, tokens: &[u32], most: usize) -> Vec<u32>;
+    /// How many of up to `most` tokens a draft shall guess, where [`Writer::guess`] had none.
+    fn wants_draft(&mut self, most: usize) -> usize;
+    /// Hears what the draft guessed.
+    fn drafted(&mut self, guesses: &[u32]);
     /// Whether nobody waits any more.
     fn is_gone(&self) -> bool;
     /// Hears how many tokens of the prompt were found in the cache, when the sequence begins to be computed.
@@ -99,6 +104,9 @@ pub(crate) struct Limits {
     /// The most guessed tokens of a sequence.
     pub(crate) guesses_max: usize,
 }
+
+/// With more sequences a step is busy enough, and a draft only costs.
+const DRAFTED_MAX: usize = 4;
 
 /// A sequence with its writer.
 struct Job<W> {
@@ -132,6 +140,7 @@ pub(crate) struct Done {
 /// Sequences that wait and that are computed.
 pub(crate) struct Scheduler<F, W> {
     model: F,
+    draft: Option<F>,
     pages: Pages,
     limits: Limits,
     waiting: VecDeque<Job<W>>,
@@ -144,13 +153,16 @@ struct Planned {
     job: usize,
     rows: usize,
     guesses: Vec<u32>,
+    /// Guesses that the draft shall make.
+    drafts: usize,
 }
 
 impl<F: Forward, W: Writer> Scheduler<F, W> {
-    pub(crate) fn new(model: F, pages: Pages, limits: Limits) -> Self {
+    /// A draft has as many pages as the model.
+    pub(crate) fn new(model: F, draft: Option<F>, pages: Pages, limits: Limits) -> Self {
         assert!(limits.rows_max > 0 && limits.sequences_max > 0, "a step without rows");
         let (waiting, running) = (VecDeque::new(), Vec::new());
-        Self { model, pages, limits, waiting, running, batch: Batch::default() }
+        Self { model, draft, pages, limits, waiting, running, batch: Batch::default() }
     }
 
     /// A sequence for the end of the queue; it has a token at least.
@@ -174,19 +186,26 @@ impl<F: Forward, W: Writer> Scheduler<F, W> {
         let mut done = Done::default();
         self.drop_gone(&mut done);
         self.admit(&mut done);
-        let planned = self.plan(&mut done);
+        let mut planned = self.plan(&mut done);
         if planned.is_empty() {
             return done;
         }
+        let awake = kernels::parallel::Awake::keep();
+        self.make_drafts(&mut planned);
         self.fill(&planned);
         done.sequences = planned.len();
+        if let Some(draft) = &mut self.draft {
+            // Its cache keeps up with the model's.
+            let wanted = std::mem::take(&mut self.batch.wanted);
+            draft.forward(&self.batch);
+            self.batch.wanted = wanted;
+        }
         let vocabulary = self.model.vocabulary();
-        let awake = kernels::parallel::Awake::keep();
         let logits = self.model.forward(&self.batch);
         drop(awake);
         let mut logits = logits.chunks_exact_mut(vocabulary);
         let mut over = Vec::new();
-        for Planned { job: index, rows, guesses } in planned {
+        for Planned { job: index, rows, guesses, .. } in planned {
             let job = &mut self.running[index];
             let known = job.tokens.len();
             let waited = known - job.computed;
@@ -289,13 +308,16 @@ impl<F: Forward, W: Writer> Scheduler<F, W> {
                 let most = if prompts { 0 } else { self.limits.guesses_max.min(left - 1) };
                 let guesses = if most > 0 { job.writer.guess(&job.tokens, most) } else { Vec::new() };
                 debug_assert!(guesses.len() <= most);
-                let rows = (waited + guesses.len()).min(left);
+                let few = guesses.is_empty() && self.draft.is_some() && self.running.len() <= DRAFTED_MAX;
+                let job = &mut self.running[index];
+                let drafts = if few && most > 0 { job.writer.wants_draft(most).min(most) } else { 0 };
+                let rows = (waited + guesses.len() + drafts).min(left);
                 let positions = job.computed + rows;
                 let mut held = std::mem::take(&mut job.held);
                 if self.pages.grow(&mut held, positions) {
                     self.running[index].held = held;
                     left -= rows;
-                    planned.push(Planned { job: index, rows, guesses });
+                    planned.push(Planned { job: index, rows, guesses, drafts });
                     index += 1;
                 } else {
                     self.running[index].held = held;
@@ -322,13 +344,40 @@ impl<F: Forward, W: Writer> Scheduler<F, W> {
         planned
     }
 
+    /// Has the draft guess, token by token, for all sequences that want it together.
+    fn make_drafts(&mut self, planned: &mut [Planned]) {
+        let Some(draft) = &mut self.draft else { return };
+        let most = planned.iter().map(|planned| planned.drafts).max().unwrap_or(0);
+        for step in 0..most {
+            let mut batch = Batch::default();
+            for Planned { job, guesses, drafts, .. } in planned.iter().filter(|planned| planned.drafts > step) {
+                debug_assert!(guesses.len() == step && *drafts > step);
+                let job = &self.running[*job];
+                let row = batch.tokens.len();
+                batch.tokens.extend(guesses.last().or(job.tokens.last()));
+                let pages = job.held.pages.clone();
+                batch.parts.push(Part { rows: row..row + 1, position: job.computed + step, pages });
+                batch.wanted.push(row);
+            }
+            let vocabulary = draft.vocabulary();
+            let mut logits = draft.forward(&batch).chunks_exact(vocabulary);
+            for planned in planned.iter_mut().filter(|planned| planned.drafts > step) {
+                let likeliest = logits.next().map_or(0, crate::predict::largest);
+                planned.guesses.push(likeliest as u32);
+            }
+        }
+        for Planned { job, guesses, .. } in planned.iter().filter(|planned| planned.drafts > 0) {
+            self.running[*job].writer.drafted(guesses);
+        }
+    }
+
     /// Makes the batch of a plan.
     fn fill(&mut self, planned: &[Planned]) {
         let Batch { tokens, parts, wanted } = &mut self.batch;
         tokens.clear();
         parts.clear();
         wanted.clear();
-        for Planned { job, rows, guesses } in planned {
+        for Planned { job, rows, guesses, .. } in planned {
             let job = &self.running[*job];
             let begin = tokens.len();
             tokens.extend(job.tokens[job.computed..].iter().chain(guesses).take(*rows));

@@ -15,6 +15,8 @@ struct Memory {
     slots: Vec<u32>,
     logits: Vec<f32>,
     rows: Rc<RefCell<Vec<usize>>>,
+    /// What is added to every token that it gives.
+    wrong: u32,
 }
 
 /// The token that follows a sequence.
@@ -41,7 +43,7 @@ impl Forward for Memory {
                     self.slots[part.pages[position / POSITIONS] as usize * POSITIONS + position % POSITIONS]
                 })
                 .collect();
-            let token = following(&seen);
+            let token = (following(&seen) + self.wrong) % VOCABULARY as u32;
             self.logits.extend((0..VOCABULARY as u32).map(|other| if other == token { 1.0 } else { 0.0 }));
         }
         &mut self.logits
@@ -94,6 +96,14 @@ impl Writer for Client {
         all.split_off(tokens.len())
     }
 
+    fn wants_draft(&mut self, most: usize) -> usize {
+        most
+    }
+
+    fn drafted(&mut self, guesses: &[u32]) {
+        assert!(!guesses.is_empty() && self.wrong_every == 0);
+    }
+
     fn is_gone(&self) -> bool {
         self.heard.borrow().tokens.len() >= self.leaves
     }
@@ -113,9 +123,16 @@ struct World {
 }
 
 fn world(pages: usize, limits: Limits) -> World {
+    drafted_world(pages, limits, None)
+}
+
+/// With a draft that is wrong by so much.
+fn drafted_world(pages: usize, limits: Limits, wrong: Option<u32>) -> World {
     let rows = Rc::new(RefCell::new(Vec::new()));
-    let model = Memory { slots: vec![9; pages * POSITIONS], logits: Vec::new(), rows: rows.clone() };
-    World { scheduler: Scheduler::new(model, Pages::new(pages, POSITIONS), limits), rows }
+    let memory =
+        |wrong, rows| Memory { slots: vec![9; pages * POSITIONS], logits: Vec::new(), rows, wrong };
+    let draft = wrong.map(|wrong| memory(wrong, Rc::default()));
+    World { scheduler: Scheduler::new(memory(0, rows.clone()), draft, Pages::new(pages, POSITIONS), limits), rows }
 }
 
 impl World {
@@ -183,6 +200,22 @@ fn right_guesses_save_steps_and_change_nothing() {
 }
 
 #[test]
+fn a_draft_saves_steps_and_changes_nothing() {
+    let counted = |wrong: u32| {
+        let mut world = drafted_world(40, LIMITS, Some(wrong));
+        let heard = world.add(&[1, 2, 3], 20, 0, usize::MAX);
+        let done = world.run();
+        assert_eq!(heard.borrow().tokens, alone(&[1, 2, 3], 20));
+        let steps = world.rows.borrow().len();
+        (steps, done.guessed, done.right)
+    };
+    let (steps, guessed, right) = counted(0);
+    assert!(steps <= 7 && right >= 14 && guessed >= right, "{steps} steps, {right} of {guessed}");
+    let (steps, guessed, right) = counted(1);
+    assert!(steps == 20 && right == 0 && guessed > 0);
+}
+
+#[test]
 fn a_second_client_finds_the_prompt_of_the_first() {
     let mut world = world(40, LIMITS);
     let prompt = [1, 2, 3, 4, 0, 1, 2];
@@ -215,8 +248,9 @@ proptest! {
         ),
         pages in 9..20_usize,
         rows_max in 1..9_usize,
+        draft in prop::option::of(0..2_u32),
     ) {
-        let mut world = world(pages, Limits { rows_max, ..LIMITS });
+        let mut world = drafted_world(pages, Limits { rows_max, ..LIMITS }, draft);
         let mut all = Vec::new();
         for (prompt, most, wrong_every, steps, leaves) in &clients {
             all.push(world.add(prompt, *most, *wrong_every, leaves.unwrap_or(usize::MAX)));

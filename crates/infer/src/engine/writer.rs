@@ -246,6 +246,17 @@ impl Writer for TextWriter {
         self.guesses.make(tokens, most)
     }
 
+    fn wants_draft(&mut self, most: usize) -> usize {
+        if self.guesses.pause > 0 {
+            return 0;
+        }
+        most.min(self.tokens_max.saturating_sub(self.summary.completion_tokens + 1))
+    }
+
+    fn drafted(&mut self, guesses: &[u32]) {
+        self.guesses.open = guesses.iter().rev().copied().collect();
+    }
+
     fn is_gone(&self) -> bool {
         self.gone || self.cancelled.load(Ordering::Relaxed)
     }

@@ -34,8 +34,8 @@ pub fn execute(command: Command, output: Output, context: &Context, ranks: &Rank
         Command::Tune(project) => run::run(output, context, &project, Until::Tune),
         Command::Compress(project) => run::run(output, context, &project, Until::Compress),
         Command::Package(project) => run::run(output, context, &project, Until::Package),
-        Command::Serve { names, registry, model, memory_bytes_max, address, key } => {
-            let what = serve::What { names, model, memory_bytes_max, address, key };
+        Command::Serve { names, registry, model, memory_bytes_max, draft, address, key } => {
+            let what = serve::What { names, model, memory_bytes_max, draft, address, key };
             serve::serve(output, context, &registry.project, what)
         }
         Command::Key { action, registry } => key::key(output, &registry.project, action),

@@ -21,12 +21,22 @@ pub struct What {
     pub names: Vec<String>,
     pub model: Option<PathBuf>,
     pub memory_bytes_max: Option<u64>,
+    pub draft: Option<PathBuf>,
     pub address: Option<String>,
     pub key: Option<String>,
 }
 
 pub fn serve(output: Output, context: &Context, project: &Path, what: What) -> Result<(), Error> {
-    let files: Vec<Option<FolderSource>> = what.names.iter().map(|name| file(name)).collect();
+    let mut files: Vec<Option<FolderSource>> = what.names.iter().map(|name| file(name)).collect();
+    if let Some(draft) = what.draft {
+        let first = files.first_mut().and_then(Option::take).ok_or_else(|| {
+            boxed(Usage::new(
+                "failed to use a draft: the first model is not a file or a folder",
+                "Name a GGUF file or a folder of Hugging Face's first, as `yard serve MODEL.gguf --draft SMALL.gguf`.",
+            ))
+        })?;
+        files[0] = Some(first.with_draft(draft));
+    }
     let all_files = what.model.is_some() || (!files.is_empty() && files.iter().all(Option::is_some));
     let mut settings = settings(project, what.model.is_some())?;
     if let Some(bytes) = what.memory_bytes_max {
@@ -35,7 +45,7 @@ pub fn serve(output: Output, context: &Context, project: &Path, what: What) -> R
     if let Some(address) = what.address {
         settings.address = address;
     }
-    let (key, made) = key(&settings, what.key, what.model.is_some());
+    let (key, made) = key(&settings, what.key, all_files);
     let mut config = ServerConfig::plan(&settings, key).map_err(boxed)?;
     config.threads = context.threads;
     config.access_log = settings.access_log.as_deref().map(log).transpose()?;
