@@ -69,8 +69,8 @@ impl Encoder {
     /// `modules.json`, pooling and longest text. Without them a vector is the mean over all tokens, of length 1.
     ///
     /// # Errors
-    /// [`InferError::Io`] and [`InferError::Damaged`] when files are missing, cut, or none; [`InferError::Unfit`] when the
-    /// architecture or a setting is not known here, or files do not fit each other.
+    /// [`InferError::Io`] and [`InferError::Damaged`] when files are missing, cut, or none; [`InferError::Unsupported`]
+    /// when the architecture or a setting is not known here, [`InferError::Unfit`] when files do not fit each other.
     pub fn open(folder: &Path) -> Result<Self, InferError> {
         let path = folder.join("config.json");
         let json = read_json(&path, CONFIG_BYTES_MAX)?;
@@ -80,7 +80,7 @@ impl Encoder {
         let Some((_, prefix, behind_padding)) = classes.iter().find_map(known) else {
             let names = ARCHITECTURES.map(|(name, ..)| name).join(", ");
             let what = format!("its architectures are {}; encoders that are known here: {names}", Json::from(classes));
-            return Err(config.unfit(what));
+            return Err(config.unsupported(what));
         };
         let sizes = sizes(&config, behind_padding)?;
         let files = Safetensors::open(folder)?;
@@ -175,10 +175,10 @@ fn sizes(config: &Config<'_>, behind_padding: bool) -> Result<Sizes, InferError>
     let json = config.json;
     let kind = &json["position_embedding_type"];
     if !kind.is_null() && kind != "absolute" {
-        return Err(config.unfit(format!("position_embedding_type is {kind}; known here: absolute")));
+        return Err(config.unsupported(format!("position_embedding_type is {kind}; known here: absolute")));
     }
     if json["is_decoder"] == true || !json["quantization_config"].is_null() {
-        return Err(config.unfit("it is a decoder, or quantised, which is not known here".to_owned()));
+        return Err(config.unsupported("it is a decoder, or quantised, which is not known here".to_owned()));
     }
     let activation = match json["hidden_act"].as_str() {
         Some("gelu") => Activation::GeluExact,
@@ -187,7 +187,7 @@ fn sizes(config: &Config<'_>, behind_padding: bool) -> Result<Sizes, InferError>
         Some("silu" | "swish") => Activation::Silu,
         _ => {
             let known = "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, silu";
-            return Err(config.unfit(format!("hidden_act is {}; known here: {known}", json["hidden_act"])));
+            return Err(config.unsupported(format!("hidden_act is {}; known here: {known}", json["hidden_act"])));
         }
     };
     let padding = config.size(&["pad_token_id"])?.unwrap_or(0);
