@@ -33,7 +33,8 @@ fn main() {
         .map(|message| {
             let prompt: Vec<u32> = match &template {
                 Some(template) => {
-                    let prompt = template.render(&[json!({ "role": "user", "content": message })], None, &Map::new()).unwrap();
+                    let prompt =
+                        template.render(&[json!({ "role": "user", "content": message })], None, &Map::new()).unwrap();
                     engine.tokenizer().encode_template(&prompt).unwrap()
                 }
                 None => first.into_iter().chain(engine.tokenizer().encode(message).unwrap()).collect(),

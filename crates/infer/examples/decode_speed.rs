@@ -54,9 +54,9 @@ fn main() {
         NEW as f64 / taken
     });
     println!(
-        "{{\"prefill\":{prefill:.1},\"decode\":{short:.1},\"decode_deep\":{deep:.1},\"load_seconds\":{loaded:.2},\"bytes_per_token\":{},\"resident_mib\":{}}}",
+        "{{\"prefill\":{prefill:.1},\"decode\":{short:.1},\"decode_deep\":{deep:.1},\"load_seconds\":{loaded:.2},\"bytes_per_token\":{},\"weights\":{}}}",
         decoder.bytes_per_token(),
-        resident_mib()
+        decoder.layer_weights()
     );
 }
 
@@ -80,11 +80,4 @@ fn timed(work: impl FnOnce()) -> f64 {
     let begun = Instant::now();
     work();
     begun.elapsed().as_secs_f64()
-}
-
-/// The memory that is resident now; 0 where the system does not say.
-fn resident_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) / 1024
 }

@@ -2,7 +2,7 @@
 //! follow, as JSON.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example")]
 
-use infer::engine::{Batch, Forward, Packing, PackedDecoder, Part, open_decoder};
+use infer::engine::{Batch, Forward, PackedDecoder, Packing, Part, open_decoder};
 
 const POSITIONS: usize = 32;
 

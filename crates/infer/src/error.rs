@@ -46,6 +46,14 @@ pub enum InferError {
         /// What does not fit.
         what: String,
     },
+    /// A model is of a kind, or asks for something, that is not known here.
+    #[error("failed to load {}: {what}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What is not known, and what is.
+        what: String,
+    },
     /// A row does not fit the model's inputs.
     #[error("failed to read the input {column}: {what}")]
     Input {
@@ -156,6 +164,9 @@ impl Failure for InferError {
             Self::Io { error, .. } => return io_hint(error),
             Self::Damaged { .. } | Self::Unfit { .. } => {
                 "The file was changed after it was made, or is no file of a model. Make it again with `yard run --repair`, or copy it anew."
+            }
+            Self::Unsupported { .. } => {
+                "Use a model of a kind that is known, or a copy that its makers converted to one; a newer yard may know more."
             }
             Self::Format { found, known, .. } if *found > u64::from(*known) => {
                 "Use the yard that made the model, or a newer one."

@@ -245,3 +245,28 @@ fn a_turn_back_is_the_gradient_of_a_turn() {
 fn a_token_without_a_row_is_refused() {
     embed(&mut [0.0; 2], &[0.0; 6], &[3], None, 2);
 }
+
+#[test]
+fn frequencies_of_its_own_turn_the_first_pairs_of_a_head() {
+    let numbers = numbers(3 * 16, 5);
+    let frequencies: Vec<f64> = (0..8).map(|pair| 100_f64.powf(-f64::from(2 * pair) / 16.0)).collect();
+    let (mut found, mut expected) = (numbers.clone(), numbers.clone());
+    RotaryTable::with_frequencies(6, 16, &frequencies, 1.0).forward(&mut found, 16, 0..1, &[0, 3, 5]);
+    RotaryTable::new(6, 16, 100.0).forward(&mut expected, 16, 0..1, &[0, 3, 5]);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    }
+    // Three pairs in the first six elements, twice as long.
+    let mut part = numbers.clone();
+    RotaryTable::with_frequencies(6, 16, &frequencies[..3], 2.0).forward(&mut part, 16, 0..1, &[0, 3, 5]);
+    for (row, position) in [0.0, 3.0, 5.0_f64].into_iter().enumerate() {
+        let (from, to) = (&numbers[row * 16..(row + 1) * 16], &part[row * 16..(row + 1) * 16]);
+        assert_eq!(from[6..], to[6..]);
+        for pair in 0..3 {
+            let (sine, cosine) = (position * frequencies[pair]).sin_cos();
+            let (a, b) = (f64::from(from[pair]), f64::from(from[pair + 3]));
+            assert!((f64::from(to[pair]) - 2.0 * (a * cosine - b * sine)).abs() < 1e-5, "{row} {pair}");
+            assert!((f64::from(to[pair + 3]) - 2.0 * (b * cosine + a * sine)).abs() < 1e-5, "{row} {pair}");
+        }
+    }
+}

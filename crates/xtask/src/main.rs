@@ -20,8 +20,11 @@ cargo xtask bench           start time, second run, server readiness and memory,
 cargo xtask bench train [WORKLOAD..] [--rounds N] [--cuda]
                             training steps beside PyTorch's: gpt, smollm, minilm, cnn, lstm (default: all, 5 rounds);
                             with --cuda the transformers, both sides on the first NVIDIA GPU
-cargo xtask bench infer FILE.gguf.. [--rounds N]
-                            prompts and answers beside llama.cpp's
+cargo xtask bench infer FILE.gguf.. [FOLDER..] [--rounds N]
+                            prompts, answers and chats beside llama.cpp's; an encoder's folder beside PyTorch's and
+                            ONNX Runtime's
+cargo xtask bench load FILE.gguf [--clients N] [--seconds N]
+                            a server under twice the load that it can serve, with clients that hang up and rubbish
 cargo xtask docs            write the generated pages: docs/yard.toml.md and docs/yard.schema.json";
 
 fn main() -> ExitCode {

@@ -1,11 +1,12 @@
 //! Encoders of BERT's kind: texts in, vectors out, as sentence-transformers computes them.
 //!
-//! [`Encoder::open`] reads a folder of Hugging Face's; [`Encoder::embed`] takes any number of texts. Sequences are put
+//! [`Encoder::open`] reads a folder of Hugging Face's or a GGUF file; [`Encoder::embed`] takes any number of texts. Sequences are put
 //! behind each other without padding, and attention keeps to each of them: what a text gives does not depend on who else
 //! is embedded. Weights and what meets them are bf16, as PyTorch's `bfloat16` computes, sums, norms and the residual
 //! stream f32.
 
 mod forward;
+mod gguf;
 mod pooling;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::engine::load::{CONFIG_BYTES_MAX, name_of, shelf_of};
 use crate::error::InferError;
 use crate::formats::safetensors::{Safetensors, read_json};
 use crate::formats::tokenizer_json::read_tokenizer;
+use crate::formats::vocabulary::Vocabulary;
 use forward::{Network, Sizes};
 use pooling::Pooling;
 
@@ -37,10 +39,18 @@ const ARCHITECTURES: [(&str, &str, bool); 3] =
 /// An encoder ready to embed; it may be shared among threads.
 pub struct Encoder {
     name: String,
-    tokenizer: Tokenizer,
+    words: Words,
     network: Network,
     pooling: Pooling,
     tokens_max: usize,
+}
+
+/// How texts become tokens.
+enum Words {
+    /// By a file of the crate's own, with the tokens at both ends, cut to the most that there may be.
+    Whole(Box<Tokenizer>),
+    /// By a vocabulary of words and pieces, with these tokens at both ends.
+    Pieces { vocabulary: Vocabulary, ends: [u32; 2] },
 }
 
 /// What became of a text.
@@ -65,6 +75,7 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl Encoder {
+<<<<<<< HEAD
     /// Whether a folder says that it holds such a model; [`Encoder::open`] finds out whether it can be used.
     #[must_use]
     pub fn knows(folder: &Path) -> bool {
@@ -74,12 +85,19 @@ impl Encoder {
     }
 
     /// Opens a folder: `config.json`, `tokenizer.json`, weights, and where they are there sentence-transformers'
+=======
+    /// Opens a GGUF file of the architecture `bert`, or a folder: `config.json`, `tokenizer.json`, weights, and where they are there sentence-transformers'
+>>>>>>> hf
     /// `modules.json`, pooling and longest text. Without them a vector is the mean over all tokens, of length 1.
     ///
     /// # Errors
-    /// [`InferError::Io`] and [`InferError::Damaged`] when files are missing, cut, or none; [`InferError::Unfit`] when the
-    /// architecture or a setting is not known here, or files do not fit each other.
-    pub fn open(folder: &Path) -> Result<Self, InferError> {
+    /// [`InferError::Io`] and [`InferError::Damaged`] when files are missing, cut, or none; [`InferError::Unsupported`]
+    /// when the architecture or a setting is not known here, [`InferError::Unfit`] when files do not fit each other.
+    pub fn open(path: &Path) -> Result<Self, InferError> {
+        if path.is_dir() { Self::open_folder(path) } else { gguf::open(path) }
+    }
+
+    fn open_folder(folder: &Path) -> Result<Self, InferError> {
         let path = folder.join("config.json");
         let json = read_json(&path, CONFIG_BYTES_MAX)?;
         let config = Config { path: &path, json: &json };
@@ -88,7 +106,7 @@ impl Encoder {
         let Some((_, prefix, behind_padding)) = classes.iter().find_map(known) else {
             let names = ARCHITECTURES.map(|(name, ..)| name).join(", ");
             let what = format!("its architectures are {}; encoders that are known here: {names}", Json::from(classes));
-            return Err(config.unfit(what));
+            return Err(config.unsupported(what));
         };
         let sizes = sizes(&config, behind_padding)?;
         let files = Safetensors::open(folder)?;
@@ -113,7 +131,7 @@ impl Encoder {
         tokenizer
             .with_truncation(Some(truncation))
             .map_err(|error| InferError::Tokenizer { verb: "set", what: error.to_string() })?;
-        Ok(Self { name: name_of(folder), tokenizer, network, pooling, tokens_max })
+        Ok(Self { name: name_of(folder), words: Words::Whole(Box::new(tokenizer)), network, pooling, tokens_max })
     }
 
     /// What its folder is called.
@@ -165,9 +183,22 @@ impl Encoder {
         let most = self.tokens_max.saturating_mul(BYTES_A_TOKEN_MAX);
         let (text, long) =
             if text.len() > most { (&text[..text.floor_char_boundary(most)], true) } else { (text, false) };
-        let encoding = self.tokenizer.encode_fast(text, true);
-        let encoding = encoding.map_err(|error| InferError::Tokenizer { verb: "use", what: error.to_string() })?;
-        Ok((encoding.get_ids().to_vec(), long || !encoding.get_overflowing().is_empty()))
+        match &self.words {
+            Words::Whole(tokenizer) => {
+                let encoding = tokenizer.encode_fast(text, true);
+                let encoding =
+                    encoding.map_err(|error| InferError::Tokenizer { verb: "use", what: error.to_string() })?;
+                Ok((encoding.get_ids().to_vec(), long || !encoding.get_overflowing().is_empty()))
+            }
+            Words::Pieces { vocabulary, ends: [first, last] } => {
+                let mut tokens = vec![*first];
+                tokens.extend(vocabulary.encode(text, false)?);
+                let cut = tokens.len() >= self.tokens_max;
+                tokens.truncate(self.tokens_max - 1);
+                tokens.push(*last);
+                Ok((tokens, long || cut))
+            }
+        }
     }
 
     /// The vectors of sequences of tokens, with those that begin and end a text.
@@ -189,10 +220,10 @@ fn sizes(config: &Config<'_>, behind_padding: bool) -> Result<Sizes, InferError>
     let json = config.json;
     let kind = &json["position_embedding_type"];
     if !kind.is_null() && kind != "absolute" {
-        return Err(config.unfit(format!("position_embedding_type is {kind}; known here: absolute")));
+        return Err(config.unsupported(format!("position_embedding_type is {kind}; known here: absolute")));
     }
     if json["is_decoder"] == true || !json["quantization_config"].is_null() {
-        return Err(config.unfit("it is a decoder, or quantised, which is not known here".to_owned()));
+        return Err(config.unsupported("it is a decoder, or quantised, which is not known here".to_owned()));
     }
     let activation = match json["hidden_act"].as_str() {
         Some("gelu") => Activation::GeluExact,
@@ -201,7 +232,7 @@ fn sizes(config: &Config<'_>, behind_padding: bool) -> Result<Sizes, InferError>
         Some("silu" | "swish") => Activation::Silu,
         _ => {
             let known = "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, silu";
-            return Err(config.unfit(format!("hidden_act is {}; known here: {known}", json["hidden_act"])));
+            return Err(config.unsupported(format!("hidden_act is {}; known here: {known}", json["hidden_act"])));
         }
     };
     let padding = config.size(&["pad_token_id"])?.unwrap_or(0);
@@ -217,7 +248,13 @@ fn sizes(config: &Config<'_>, behind_padding: bool) -> Result<Sizes, InferError>
         activation,
         epsilon: config.number(&["layer_norm_eps"])?.unwrap_or(1e-12) as f32,
     };
-    let Sizes { vocabulary, width, heads, feed_forward, layers, positions, kinds, epsilon, .. } = sizes;
+    possible(&sizes).map_err(|what| config.unfit(what))?;
+    Ok(sizes)
+}
+
+/// Sizes that can be.
+fn possible(sizes: &Sizes) -> Result<(), String> {
+    let Sizes { vocabulary, width, heads, feed_forward, layers, positions, kinds, epsilon, .. } = *sizes;
     let all = [vocabulary, width, heads, feed_forward, layers, positions, kinds];
     let fits = all.iter().all(|size| (1..=SIZE_MAX).contains(size)) && layers <= LAYERS_MAX;
     if !fits
@@ -226,7 +263,7 @@ fn sizes(config: &Config<'_>, behind_padding: bool) -> Result<Sizes, InferError>
         || !epsilon.is_finite()
         || epsilon < 0.0
     {
-        return Err(config.unfit(format!("its sizes are impossible: {sizes:?}")));
+        return Err(format!("its sizes are impossible: {sizes:?}"));
     }
-    Ok(sizes)
+    Ok(())
 }

@@ -36,6 +36,7 @@ pub(super) fn read(folder: &Path) -> Result<(Pooling, Option<usize>), InferError
     let longest = longest.and_then(|longest| usize::try_from(longest).ok());
     let path = folder.join("modules.json");
     let unfit = |what: String| InferError::Unfit { path: path.clone(), what };
+    let unsupported = |what: String| InferError::Unsupported { path: path.clone(), what };
     let modules = optional("modules.json")?;
     let Json::Array(modules) = modules else {
         return Ok((Pooling { first: false, normalise: true }, longest));
@@ -51,9 +52,13 @@ pub(super) fn read(folder: &Path) -> Result<(Pooling, Option<usize>), InferError
                 if place.is_empty() || !place.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
                     return Err(unfit(format!("the path {place:?} of its pooling is no name of a folder beside it")));
                 }
-                pooling.first = first_alone(&optional(&format!("{place}/config.json"))?).map_err(unfit)?;
+                pooling.first = first_alone(&optional(&format!("{place}/config.json"))?).map_err(unsupported)?;
             }
-            _ => return Err(unfit(format!("it has a module {kind:?}; known here: Transformer, Pooling, Normalize"))),
+            _ => {
+                return Err(unsupported(format!(
+                    "it has a module {kind:?}; known here: Transformer, Pooling, Normalize"
+                )));
+            }
         }
     }
     Ok((pooling, longest))

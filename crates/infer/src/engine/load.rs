@@ -74,9 +74,9 @@ struct Parts {
 /// engine. The configuration's context is cut to the model's.
 ///
 /// # Errors
-/// [`InferError::Io`] and [`InferError::Damaged`] when files are missing, cut, or none; [`InferError::Unfit`] when the
-/// architecture is not known here, its parts do not fit each other, or it asks for what is not known here;
-/// [`InferError::Template`] when the chat template is none.
+/// [`InferError::Io`] and [`InferError::Damaged`] when files are missing, cut, or none; [`InferError::Unsupported`]
+/// when its architecture is not known here, or it asks for what is not; [`InferError::Unfit`] when its parts do not fit
+/// each other; [`InferError::Template`] when the chat template is none.
 pub fn open(path: &Path, config: EngineConfig, packing: Packing) -> Result<Opened, InferError> {
     open_with_draft(path, None, config, packing)
 }
@@ -146,7 +146,7 @@ pub fn open_decoder(
 /// Loads the decoder of a GGUF file, with a cache of so many pages.
 ///
 /// # Errors
-/// [`InferError::Unfit`] when the file is of another kind, or its parts do not fit each other.
+/// [`InferError::Unsupported`] when the file is of another kind, [`InferError::Unfit`] when its parts do not fit each other.
 pub fn gguf_decoder(file: &Gguf, pages: usize, page_positions: usize) -> Result<PackedDecoder, InferError> {
     file_decoder(file, Packing::Exact, pages, page_positions)
 }

@@ -211,6 +211,17 @@ impl PackedDecoder {
         self.weights.layers.iter().map(layer).sum::<usize>() + head.bytes()
     }
 
+    /// Weights of all layers: a row multiplies and adds each of them once.
+    #[must_use]
+    pub fn layer_weights(&self) -> usize {
+        let layer = |layer: &Layer| {
+            let Layer { query, key, value, output, gate, up, down, .. } = layer;
+            let all = [query, key, value, output, up, down].into_iter().chain(gate);
+            all.map(|linear| linear.weight.rows() * linear.weight.columns()).sum::<usize>()
+        };
+        self.weights.layers.iter().map(layer).sum()
+    }
+
     fn layer(&mut self, index: usize, batch: &Batch) {
         self.attention(index, batch);
         let Self { sizes, weights, activations, buffers, .. } = self;

@@ -129,8 +129,7 @@ fn world(pages: usize, limits: Limits) -> World {
 /// With a draft that is wrong by so much.
 fn drafted_world(pages: usize, limits: Limits, wrong: Option<u32>) -> World {
     let rows = Rc::new(RefCell::new(Vec::new()));
-    let memory =
-        |wrong, rows| Memory { slots: vec![9; pages * POSITIONS], logits: Vec::new(), rows, wrong };
+    let memory = |wrong, rows| Memory { slots: vec![9; pages * POSITIONS], logits: Vec::new(), rows, wrong };
     let draft = wrong.map(|wrong| memory(wrong, Rc::default()));
     World { scheduler: Scheduler::new(memory(0, rows.clone()), draft, Pages::new(pages, POSITIONS), limits), rows }
 }

@@ -140,6 +140,11 @@ impl Gguf {
         }
     }
 
+    /// An error about what is not known here.
+    pub(crate) fn unsupported(&self, what: String) -> InferError {
+        InferError::Unsupported { path: self.path.clone(), what }
+    }
+
     /// An error about this file.
     pub(crate) fn unfit(&self, what: String) -> InferError {
         InferError::Unfit { path: self.path.clone(), what }

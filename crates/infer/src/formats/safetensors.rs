@@ -69,6 +69,10 @@ impl Safetensors {
         let index = folder.join(INDEX);
         if folder.join(ONE).exists() || !index.exists() {
             let path = folder.join(ONE);
+            if !path.exists() && folder.join("pytorch_model.bin").exists() {
+                let what = format!("it has pytorch_model.bin alone, a program more than a file; known here: {ONE}");
+                return Err(InferError::Unsupported { path: folder.to_owned(), what });
+            }
             let file = Mapped::open(&path).map_err(InferError::io("open", &path))?;
             let tensors = parse(file.bytes(), 0).map_err(InferError::damaged(&path))?;
             return Ok(Self { path, files: vec![file], tensors });
@@ -123,7 +127,7 @@ impl Safetensors {
     /// types may be left out where their names end like one of `spare`.
     ///
     /// # Errors
-    /// [`InferError::Unfit`] when another one is of another type.
+    /// [`InferError::Unsupported`] when another one is of another type.
     pub(crate) fn numbers<'a>(&'a self, prefix: &str, spare: &[&str]) -> Result<Numbers<'a>, InferError> {
         let mut all = BTreeMap::new();
         for (name, View { shape, encoding, dtype, bytes }) in self.tensors() {
@@ -132,7 +136,7 @@ impl Safetensors {
                     continue;
                 }
                 let what = format!("tensor {name} holds {dtype}; known here: F32, F16, BF16");
-                return Err(InferError::Unfit { path: self.path.clone(), what });
+                return Err(InferError::Unsupported { path: self.path.clone(), what });
             };
             let short = name.strip_prefix(prefix).unwrap_or(name).to_owned();
             if all.insert(short, (shape.to_vec(), encoding, Cow::Borrowed(bytes))).is_some() {

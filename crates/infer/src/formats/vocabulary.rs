@@ -73,7 +73,9 @@ impl Vocabulary {
             "gpt2" => (byte_level(file, words)?, words.iter().map(|word| byte_level_bytes(word)).collect()),
             "llama" => (sentence_piece(file, words, &kinds)?, words.iter().map(|word| piece_bytes(word)).collect()),
             "bert" => (word_piece(file, words)?, words.iter().map(|word| piece_bytes(word)).collect::<Vec<_>>()),
-            other => return Err(file.unfit(format!("its tokenizer.ggml.model is {other:?}, which is not known here"))),
+            other => {
+                return Err(file.unsupported(format!("its tokenizer.ggml.model is {other:?}, which is not known here")));
+            }
         };
         let mut vocabulary =
             Self { bytes, encoder, user: Vec::new(), control: Vec::new(), begin: None, ends: Vec::new() };
@@ -221,7 +223,7 @@ fn byte_level(file: &Gguf, words: &[String]) -> Result<Encoder, InferError> {
                 .to_vec()
         }
         "falcon" => [r"[\p{P}\$\+<=>\^~\|`]+", GPT_2, "[0-9][0-9][0-9]"].map(str::to_owned).to_vec(),
-        other => return Err(file.unfit(format!("its tokenizer.ggml.pre is {other:?}, which is not known here"))),
+        other => return Err(file.unsupported(format!("its tokenizer.ggml.pre is {other:?}, which is not known here"))),
     };
     let split =
         |cut: String| json!({ "type": "Split", "pattern": { "Regex": cut }, "behavior": "Isolated", "invert": false });

@@ -285,7 +285,10 @@ impl Writing {
         let reason = super::finish_reason(summary.finish_reason);
         self.charge.note(|about| about.finish_reasons.push(reason));
         let (generation, cached) = (&metrics.generation, summary.cached_tokens as u64);
-        generation.observe_queue(summary.queued.as_secs_f64());
+        if self.loaded.text_model().is_some() {
+            // Others wait for a worker, which is observed there.
+            generation.observe_queue(summary.queued.as_secs_f64());
+        }
         generation.observe_prefill(summary.prefill.as_secs_f64());
         generation.observe_first_token((summary.queued + summary.prefill).as_secs_f64());
         generation.observe_decode(summary.decode.as_secs_f64());

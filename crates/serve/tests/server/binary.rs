@@ -2,13 +2,14 @@
 //! on every machine, so that this runs only with `YARD_TEST_FULL=1`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use base::Value;
 use serde_json::{Value as Json, json};
 use serve::Running;
 
+use crate::clients::python;
 use crate::http::{Answer, Http};
 use crate::models::{description, rows, write_predict};
 use crate::{config, start};
@@ -105,27 +106,6 @@ fn bytes_and_json_may_stand_in_one_request() {
     assert_eq!(http.request("POST", INFER, &["content-type: application/octet-stream"], b"{}").status, 415);
 }
 
-/// The interpreter that has Triton's client, in an environment under the user's cache, made where there is
-/// none.
-fn python() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"));
-    let folder = cache.join("modelyard/triton");
-    let python = folder.join("bin/python");
-    let has = |python: &Path| {
-        Command::new(python)
-            .args(["-c", "import tritonclient.grpc, tritonclient.http"])
-            .output()
-            .is_ok_and(|o| o.status.success())
-    };
-    if !has(&python) {
-        let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-        run(Command::new(&python).args(["-m", "pip", "install", "-q", "tritonclient[http,grpc]"]));
-    }
-    python
-}
-
 #[test]
 fn tritons_own_client_agrees() {
     if std::env::var_os("YARD_TEST_FULL").is_none_or(|value| value != "1") {
@@ -159,7 +139,13 @@ fn tritons_own_client_agrees() {
     let path = folder.path().join("answers.json");
     std::fs::write(&path, json!({ "rows": rows, "outputs": answer.json()["outputs"] }).to_string()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/triton.py");
-    let output = Command::new(python()).arg(script).arg(address.to_string()).arg(&path).output().unwrap();
+    let output =
+        Command::new(python("triton", &["tritonclient[http,grpc]"], "import tritonclient.grpc, tritonclient.http"))
+            .arg(script)
+            .arg(address.to_string())
+            .arg(&path)
+            .output()
+            .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && text.contains("tritonclient agrees"),

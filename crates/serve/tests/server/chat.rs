@@ -15,7 +15,7 @@ use crate::models::{description, write_predict};
 const CHAT: &str = "/v1/chat/completions";
 
 /// Two layers of random weights with a real template and a tokenizer (`crates/xtask/peers/huggingface_golden.py`).
-fn model() -> TempDir {
+pub fn model() -> TempDir {
     let from = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../infer/tests/golden/huggingface/qwen2"));
     let folder = tempfile::tempdir().unwrap();
     for name in ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {

@@ -12,6 +12,7 @@
 
 mod binary;
 mod chat;
+mod clients;
 mod drain;
 mod hostile;
 mod http;

@@ -1,8 +1,10 @@
 //! Benchmarks: `cargo xtask bench` measures the program itself ([`frame`]), `cargo xtask bench train` its training
-//! beside PyTorch's ([`train`], [`peers`]), `cargo xtask bench infer` its inference beside llama.cpp's ([`infer`]). Nothing here is a test, because a busy machine is no defect.
+//! beside PyTorch's ([`train`], [`peers`]), `cargo xtask bench infer` its inference beside llama.cpp's ([`infer`]), `cargo xtask bench load` its server under too
+//! much load ([`load`]). Nothing here is a test, because a busy machine is no defect.
 
 mod frame;
 mod infer;
+mod load;
 mod peers;
 mod quiet;
 mod train;
@@ -15,6 +17,7 @@ pub fn run(words: &[&str]) -> Outcome {
         [] => frame::run(),
         ["train", words @ ..] => train::run(words),
         ["infer", words @ ..] => infer::run(words),
+        ["load", words @ ..] => load::run(words),
         _ => Err(crate::USAGE.to_owned()),
     }
 }

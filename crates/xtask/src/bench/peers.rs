@@ -40,10 +40,20 @@ impl Python {
 
     /// Runs `peers/NAME` with some words; what its last line says.
     pub fn run(&self, name: &str, words: &[&str]) -> Result<Json, String> {
-        let script = steps::root().join("crates/xtask/peers").join(name);
-        let script = script.to_string_lossy();
-        output(&self.0, &[&[&*script], words].concat())
+        let script = script(name);
+        output(&self.0, &[&[&*script.to_string_lossy()], words].concat())
     }
+
+    /// `peers/NAME` with some words, to be run.
+    pub fn command(&self, name: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.0);
+        command.arg(script(name)).args(words);
+        command
+    }
+}
+
+fn script(name: &str) -> PathBuf {
+    steps::root().join("crates/xtask/peers").join(name)
 }
 
 /// Where the environment is.

@@ -42,12 +42,12 @@ pub(crate) fn plan(config: &Config<'_>, shelf: &Shelf<'_>) -> Result<Plan, Infer
     let known = |class: &Json| ARCHITECTURES.into_iter().find(|known| class.as_str() == Some(known.class));
     let Some(architecture) = classes.iter().find_map(known) else {
         let what = format!("its architectures are {}; known here: {}", Json::from(classes), *CLASS_NAMES);
-        return Err(config.unfit(what));
+        return Err(config.unsupported(what));
     };
     for (key, neutral) in REFUSED {
         let value = &config.json[key];
         if !value.is_null() && !neutral.contains(&value.to_string().as_str()) {
-            return Err(config.unfit(format!("{key} is {value}, which is not known here")));
+            return Err(config.unsupported(format!("{key} is {value}, which is not known here")));
         }
     }
     let width = config.needed(&["hidden_size", "n_embd"])?;
@@ -116,7 +116,7 @@ fn mlp(config: &Config<'_>, architecture: &Architecture) -> Result<Mlp, InferErr
         Some("gelu") if !gated => Ok(Mlp::Gelu),
         _ => {
             let known = if gated { "silu" } else { "gelu_new, gelu_pytorch_tanh, gelu_fast, gelu" };
-            Err(config.unfit(format!("{key} is {value}; known here for {}: {known}", architecture.class)))
+            Err(config.unsupported(format!("{key} is {value}; known here for {}: {known}", architecture.class)))
         }
     }
 }
@@ -134,16 +134,15 @@ fn windows(config: &Config<'_>, architecture: &Architecture, layers: usize) -> R
         if types.len() != layers {
             return Err(config.unfit(format!("it has {layers} layers and {} layer_types", types.len())));
         }
-        let one =
-            |kind: &Json| match kind.as_str() {
-                Some("full_attention") => Ok(None),
-                Some("sliding_attention") => match window {
-                    Some(window) => Ok(Some(window)),
-                    None => Err(config.unfit("it has layers of sliding_attention, and no sliding_window".to_owned())),
-                },
-                _ => Err(config
-                    .unfit(format!("a layer is of the type {kind}; known here: full_attention, sliding_attention"))),
-            };
+        let one = |kind: &Json| match kind.as_str() {
+            Some("full_attention") => Ok(None),
+            Some("sliding_attention") => match window {
+                Some(window) => Ok(Some(window)),
+                None => Err(config.unfit("it has layers of sliding_attention, and no sliding_window".to_owned())),
+            },
+            _ => Err(config
+                .unsupported(format!("a layer is of the type {kind}; known here: full_attention, sliding_attention"))),
+        };
         return types.iter().map(one).collect();
     }
     // Qwen's lower layers see everything.
@@ -197,7 +196,7 @@ fn rotary(config: &Config<'_>, dim: usize) -> Result<Rotary, InferError> {
             };
             if scaled.truth("truncate")? == Some(false) {
                 return Err(
-                    config.unfit("truncate of its rotary positions is false, which is not known here".to_owned())
+                    config.unsupported("truncate of its rotary positions is false, which is not known here".to_owned())
                 );
             }
             Scaling::Yarn {
@@ -211,7 +210,7 @@ fn rotary(config: &Config<'_>, dim: usize) -> Result<Rotary, InferError> {
         _ => {
             let what =
                 format!("its rotary positions are of the type {kind}; known here: default, linear, llama3, yarn");
-            return Err(config.unfit(what));
+            return Err(config.unsupported(what));
         }
     };
     Ok(scaling.rotary(turned, base))
@@ -244,6 +243,11 @@ impl Config<'_> {
 
     fn first<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, &Json)> {
         keys.iter().map(|key| (*key, &self.json[*key])).find(|(_, value)| !value.is_null())
+    }
+
+    /// An error about what is not known here.
+    pub(crate) fn unsupported(&self, what: String) -> InferError {
+        InferError::Unsupported { path: self.path.to_owned(), what }
     }
 
     pub(crate) fn unfit(&self, what: String) -> InferError {

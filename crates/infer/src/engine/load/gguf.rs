@@ -35,15 +35,15 @@ pub(crate) fn plan(file: &Gguf) -> Result<Plan, InferError> {
     let name = file.text("general.architecture")?;
     let Some(architecture) = ARCHITECTURES.into_iter().find(|known| known.gguf == Some(name)) else {
         let what = format!("its general.architecture is {name:?}; known here: {}", *GGUF_NAMES);
-        return Err(file.unfit(what));
+        return Err(file.unsupported(what));
     };
     let keys = Keys { file, name };
     if let Some(count) = keys.size("expert_count")?.filter(|count| *count > 0) {
-        return Err(file.unfit(format!("it has {count} experts, and mixtures of experts are not known here")));
+        return Err(file.unsupported(format!("it has {count} experts, and mixtures of experts are not known here")));
     }
     for key in FACTORS {
         if let Some(factor) = keys.number(key)?.filter(|factor| (*factor - 1.0).abs() > 1e-9 && *factor != 0.0) {
-            return Err(file.unfit(format!("{name}.{key} is {factor}, which is not known here")));
+            return Err(file.unsupported(format!("{name}.{key} is {factor}, which is not known here")));
         }
     }
     let width = keys.needed("embedding_length")?;
@@ -168,7 +168,7 @@ fn scaling(keys: &Keys<'_>, dim: usize) -> Result<(Scaling, crate::engine::packe
         }
         (kind, _) => {
             let what = format!("{}.rope.scaling.type is {kind:?}; known here: none, linear, yarn", keys.name);
-            return Err(wrong(what));
+            return Err(file.unsupported(what));
         }
     };
     let rotary = scaling.rotary(turned, base);
