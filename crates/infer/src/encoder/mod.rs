@@ -19,6 +19,7 @@ use crate::engine::Packing;
 use crate::engine::load::config::Config;
 use crate::engine::load::{CONFIG_BYTES_MAX, name_of, shelf_of};
 use crate::error::InferError;
+use crate::formats::gguf::Gguf;
 use crate::formats::safetensors::{Safetensors, read_json};
 use crate::formats::tokenizer_json::read_tokenizer;
 use crate::formats::vocabulary::Vocabulary;
@@ -75,19 +76,20 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl Encoder {
-<<<<<<< HEAD
-    /// Whether a folder says that it holds such a model; [`Encoder::open`] finds out whether it can be used.
+    /// Whether a folder or a file says that it holds such a model; [`Encoder::open`] finds out whether it can be used.
     #[must_use]
-    pub fn knows(folder: &Path) -> bool {
-        let Ok(json) = read_json(&folder.join("config.json"), CONFIG_BYTES_MAX) else { return false };
+    pub fn knows(path: &Path) -> bool {
+        if path.is_file() {
+            let file = Gguf::open(path);
+            return file.is_ok_and(|file| file.text("general.architecture").is_ok_and(|name| name == "bert"));
+        }
+        let Ok(json) = read_json(&path.join("config.json"), CONFIG_BYTES_MAX) else { return false };
         let classes = json["architectures"].as_array().map(Vec::as_slice).unwrap_or_default();
         classes.iter().any(|class| ARCHITECTURES.iter().any(|(name, ..)| class.as_str() == Some(name)))
     }
 
-    /// Opens a folder: `config.json`, `tokenizer.json`, weights, and where they are there sentence-transformers'
-=======
-    /// Opens a GGUF file of the architecture `bert`, or a folder: `config.json`, `tokenizer.json`, weights, and where they are there sentence-transformers'
->>>>>>> hf
+    /// Opens a GGUF file of the architecture `bert`, or a folder: `config.json`, `tokenizer.json`, weights, and where
+    /// they are there sentence-transformers'
     /// `modules.json`, pooling and longest text. Without them a vector is the mean over all tokens, of length 1.
     ///
     /// # Errors

@@ -277,7 +277,8 @@ impl<F: Forward, W: Writer> Scheduler<F, W> {
             }
             job.held = self.pages.begin(&job.tokens);
             let more = wanted.saturating_sub(job.held.pages.len());
-            if !self.running.is_empty() && self.pages.available() < more + self.running.len() {
+            let full = !self.running.is_empty() && self.pages.available() < more + self.running.len();
+            if full || self.is_about_to_be_computed(&job) {
                 self.pages.end(std::mem::take(&mut job.held));
                 self.waiting.push_front(job);
                 return;
@@ -290,6 +291,20 @@ impl<F: Forward, W: Writer> Scheduler<F, W> {
             }
             self.running.push(job);
         }
+    }
+
+    /// Whether a prompt that is being computed begins with pages that this one begins with too, and has not come to the
+    /// end of them: a little later they are found.
+    fn is_about_to_be_computed(&self, job: &Job<W>) -> bool {
+        let size = self.pages.positions();
+        let found = job.held.pages.len() * size;
+        self.running.iter().filter(|other| other.computed < other.tokens.len()).any(|other| {
+            // The last token of a prompt is computed in any case.
+            let most = (other.tokens.len() - 1).min(job.tokens.len() - 1);
+            let same = other.tokens[..most].iter().zip(&job.tokens).take_while(|(one, other)| one == other).count();
+            let pages = same / size * size;
+            pages > found && other.computed < pages
+        })
     }
 
     /// Chooses the rows of a step and finds pages for them.

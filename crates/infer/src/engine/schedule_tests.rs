@@ -226,6 +226,20 @@ fn a_second_client_finds_the_prompt_of_the_first() {
 }
 
 #[test]
+fn prompts_that_begin_alike_compute_the_beginning_once() {
+    let mut world = world(60, LIMITS);
+    let begin = [1, 2, 3, 4, 0, 1, 2, 3, 3, 2, 1, 0];
+    let all: Vec<_> = (0..4).map(|end| world.add(&[&begin[..], &[end, end]].concat(), 2, 0, usize::MAX)).collect();
+    world.run();
+    for (end, heard) in all.iter().enumerate() {
+        let heard = heard.borrow();
+        assert_eq!(heard.tokens, alone(&[&begin[..], &[end as u32, end as u32]].concat(), 2));
+        assert_eq!(heard.cached, if end == 0 { 0 } else { 12 });
+    }
+    assert_eq!(world.rows.borrow().iter().sum::<usize>(), 14 + 3 * 2 + 4);
+}
+
+#[test]
 fn what_never_fits_is_told() {
     let mut world = world(3, LIMITS);
     let long = world.add(&[1; 9], 1, 0, usize::MAX);

@@ -110,7 +110,8 @@ struct Answer {
 
 fn body(prompt: usize) -> String {
     let subjects = ["a ship", "the sea", "bread", "a machine", "snow", "a letter", "the moon", "iron"];
-    let message = format!("Tell me {} things about {}.", prompt / subjects.len() + 2, subjects[prompt % subjects.len()]);
+    let message =
+        format!("Tell me {} things about {}.", prompt / subjects.len() + 2, subjects[prompt % subjects.len()]);
     let messages = json!([{ "role": "user", "content": message }]);
     json!({ "messages": messages, "max_tokens": NEW, "temperature": 0, "stream": true, "ignore_eos": true }).to_string()
 }
@@ -209,7 +210,10 @@ fn measure(file: &str, project: &Path, clients: usize, time: Duration) -> Outcom
         .collect::<Result<_, _>>()?;
     let capacity = capacity(&address);
     let rate = 2.0 * capacity;
-    println!("capacity: {capacity:.1} answers/s of {NEW} tokens; {clients} clients ask {rate:.1} times a second for {} s", time.as_secs());
+    println!(
+        "capacity: {capacity:.1} answers/s of {NEW} tokens; {clients} clients ask {rate:.1} times a second for {} s",
+        time.as_secs()
+    );
     let report = Mutex::new(Report::default());
     let mut memory = Vec::new();
     std::thread::scope(|scope| {
