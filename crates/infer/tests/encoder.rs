@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use infer::InferError;
 use infer::encoder::Encoder;
+use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 fn folder(name: &str) -> PathBuf {
@@ -115,5 +116,31 @@ fn what_is_not_known_is_named() {
     for path in ["../x", "/etc", "..", ""] {
         let outside = modules(json!({ "type": "sentence_transformers.models.Pooling", "path": path }));
         assert!(Encoder::open(outside.path()).unwrap_err().to_string().contains("no name of a folder"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Whatever a setting is changed to, the folder is refused or embeds.
+    #[test]
+    fn changed_settings_are_no_panic(
+        file in prop::sample::select(vec![
+            "config.json", "sentence_bert_config.json", "1_Pooling/config.json", "tokenizer.json",
+        ]),
+        key in any::<prop::sample::Index>(),
+        value in prop_oneof![
+            Just(Json::Null), any::<i64>().prop_map(Json::from), (-2_i64..60).prop_map(Json::from),
+            any::<f64>().prop_map(Json::from), Just(json!("x")), Just(json!([])), Just(json!({})), Just(json!(true)),
+        ],
+    ) {
+        let copy = changed(file, |json| {
+            let keys: Vec<String> = json.as_object().unwrap().keys().cloned().collect();
+            json[&keys[key.index(keys.len())]] = value;
+        });
+        if let Ok(encoder) = Encoder::open(copy.path()) {
+            // Other heads or a huge epsilon give other vectors, and no panic.
+            drop(encoder.embed(&["the ship is in 天", ""]));
+        }
     }
 }

@@ -97,7 +97,7 @@ fn gelu(x: f64) -> f64 {
 /// The normal distribution function, by Simpson's rule.
 fn normal(x: f64) -> f64 {
     let end = x.clamp(-12.0, 12.0);
-    let (steps, density) = (2000, |t: f64| (-t * t / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt());
+    let (steps, density) = (400, |t: f64| (-t * t / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt());
     let width = end / f64::from(steps);
     let weight = |step: i32| {
         if step == 0 || step == steps {

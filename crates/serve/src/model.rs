@@ -46,7 +46,7 @@ pub(crate) struct Loaded {
 /// What answers.
 pub(crate) enum Kind {
     /// A model of ours, in its folder.
-    Model(Model),
+    Model(Box<Model>),
     /// A language model of others, behind the engine.
     Text(Box<TextModel>),
     /// A model of others that turns texts into vectors.
@@ -83,7 +83,7 @@ impl Loaded {
         let baseline: Sketch = serde_json::from_reader(BufReader::new(file)).map_err(InferError::damaged(&path))?;
         let traffic = Some(Arc::new(Traffic::new(name.clone(), wanted.version, baseline)));
         let bytes = model.bytes();
-        Ok(Self::new(name, wanted, Kind::Model(model), traffic, bytes))
+        Ok(Self::new(name, wanted, Kind::Model(Box::new(model)), traffic, bytes))
     }
 
     fn others(path: &Path, draft: Option<&Path>, wanted: &Wanted, config: EngineConfig) -> Result<Self, ServeError> {

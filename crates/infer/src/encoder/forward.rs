@@ -130,7 +130,7 @@ impl Network {
     }
 
     /// The vectors of sequences.
-    pub(super) fn run(&self, sequences: &[Vec<u32>], pooling: Pooling) -> Vec<Vec<f32>> {
+    pub(super) fn run(&self, sequences: &[&[u32]], pooling: Pooling) -> Vec<Vec<f32>> {
         let groups = groups(sequences);
         let mut found: Vec<Vec<Vec<f32>>> = vec![Vec::new(); groups.len()];
         if groups.len() < kernels::parallel::threads() {
@@ -146,7 +146,7 @@ impl Network {
     }
 
     /// The vectors of a few sequences.
-    fn group(&self, sequences: &[Vec<u32>], pooling: Pooling) -> Vec<Vec<f32>> {
+    fn group(&self, sequences: &[&[u32]], pooling: Pooling) -> Vec<Vec<f32>> {
         let width = self.sizes.width;
         let mut ranges = Vec::with_capacity(sequences.len());
         let mut rows = 0;
@@ -166,7 +166,7 @@ impl Network {
     }
 
     /// Words and places, and their norm.
-    fn begin(&self, sequences: &[Vec<u32>], buffers: &mut Buffers) {
+    fn begin(&self, sequences: &[&[u32]], buffers: &mut Buffers) {
         let Sizes { width, first_position, .. } = self.sizes;
         let Buffers { x_nw, sum_nw, moments_n, .. } = buffers;
         for tokens in sequences {
@@ -229,7 +229,7 @@ impl Network {
 }
 
 /// Sequences that go through the layers together.
-fn groups(sequences: &[Vec<u32>]) -> Vec<Range<usize>> {
+fn groups(sequences: &[&[u32]]) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     let mut rows = usize::MAX;
     for (index, tokens) in sequences.iter().enumerate() {

@@ -203,16 +203,23 @@ impl Encoder {
         }
     }
 
-    /// The vectors of sequences of tokens, with those that begin and end a text.
+    /// The vectors of sequences of tokens, with those that begin and end a text. One without tokens, which a tokenizer
+    /// gives that adds none, has a vector of zeros.
     ///
     /// # Errors
     /// [`InferError::NotFinite`] when the model's weights overflow.
     ///
     /// # Panics
-    /// When a sequence is empty or longer than [`Encoder::tokens_max`], or a token is none.
+    /// When a sequence is longer than [`Encoder::tokens_max`], or a token is none.
     pub fn embed_tokens(&self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, InferError> {
-        assert!(sequences.iter().all(|tokens| (1..=self.tokens_max).contains(&tokens.len())), "lengths of sequences");
-        let vectors = self.network.run(sequences, self.pooling);
+        assert!(sequences.iter().all(|tokens| tokens.len() <= self.tokens_max), "lengths of sequences");
+        let some: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).filter(|tokens| !tokens.is_empty()).collect();
+        let mut found = self.network.run(&some, self.pooling).into_iter();
+        let nothing = || vec![0.0; self.width()];
+        let vectors: Vec<_> = sequences
+            .iter()
+            .map(|tokens| if tokens.is_empty() { nothing() } else { found.next().unwrap_or_else(nothing) })
+            .collect();
         let finite = vectors.iter().flatten().all(|value| value.is_finite());
         if finite { Ok(vectors) } else { Err(InferError::NotFinite { output: "the embedding".to_owned() }) }
     }

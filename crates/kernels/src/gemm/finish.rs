@@ -440,8 +440,8 @@ pub(super) const GELU_FIT: [f32; 11] = [
 ];
 
 /// `x · Φ(x)` within 3e-6 up to ±4.6 and within 1e-5 beyond: `Φ − 1/2` is odd, so it is `x` times a polynomial in `x²`,
-/// fitted for the least largest error of the product. Without a division or an exponential it takes a third of the time
-/// of [`crate::pointwise::Pointwise::GeluExact`].
+/// fitted for the least largest error of the product. Without a division or an exponential it has about a third of the
+/// operations of [`crate::pointwise::Pointwise::GeluExact`].
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
     let u = (x * (2.0 / (GELU_END * GELU_END))).mul_add(x, -1.0);

@@ -208,7 +208,7 @@ struct Chunks {
 }
 
 impl Chunks {
-    fn send(&self, index: usize, delta: Json, logprobs: Json, reason: Option<&str>, events: &mut Events) {
+    fn send(&self, index: usize, delta: &Json, logprobs: &Json, reason: Option<&str>, events: &mut Events) {
         let choice = json!({ "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason });
         let mut body = self.envelope.json("chat.completion.chunk", &self.loaded, json!([choice]));
         if self.envelope.usage {
@@ -220,7 +220,7 @@ impl Chunks {
     fn tell(&mut self, index: usize, found: Vec<Found>, logprobs: &Json, events: &mut Events) -> bool {
         let mut sent = false;
         for part in found {
-            let logprobs = if sent { Json::Null } else { logprobs.clone() };
+            let logprobs = if sent { &Json::Null } else { logprobs };
             let delta = match part {
                 Found::Text(text) => json!({ "content": text }),
                 Found::Call(call) => {
@@ -228,7 +228,7 @@ impl Chunks {
                     json!({ "tool_calls": [call_json(&call, Some(self.told[index] - 1))] })
                 }
             };
-            self.send(index, delta, logprobs, None, events);
+            self.send(index, &delta, logprobs, None, events);
             sent = true;
         }
         sent
@@ -238,7 +238,7 @@ impl Chunks {
 impl Format for Chunks {
     fn begin(&mut self, events: &mut Events) {
         for index in 0..self.separators.len() {
-            self.send(index, json!({ "role": "assistant", "content": "" }), Json::Null, None, events);
+            self.send(index, &json!({ "role": "assistant", "content": "" }), &Json::Null, None, events);
         }
     }
 
@@ -253,7 +253,7 @@ impl Format for Chunks {
                 };
                 let found = self.separators[index].push(&text);
                 if !self.tell(index, found, &told, events) && self.logprobs {
-                    self.send(index, json!({ "content": "" }), told, None, events);
+                    self.send(index, &json!({ "content": "" }), &told, None, events);
                 }
             }
             Event::End(summary) => {
@@ -262,7 +262,7 @@ impl Format for Chunks {
                 self.tell(index, found, &Json::Null, events);
                 let called = self.told[index] > 0;
                 let reason = if called { "tool_calls" } else { finish_reason(summary.finish_reason) };
-                self.send(index, json!({}), Json::Null, Some(reason), events);
+                self.send(index, &json!({}), &Json::Null, Some(reason), events);
             }
             Event::Begin { .. } | Event::Failed(_) => {}
         }

@@ -124,14 +124,14 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Refusal> {
     let choices = texts.iter().zip(&echoes).enumerate().map(|(index, (whole, echo))| {
         let reason = whole.summary.as_ref().map_or("stop", |summary| finish_reason(summary.finish_reason));
         let told = if logprobs { logprobs::completion(&loaded, &whole.tokens, &mut 0) } else { Json::Null };
-        choice(index, &format!("{echo}{}", whole.text), told, Some(reason))
+        choice(index, &format!("{echo}{}", whole.text), &told, Some(reason))
     });
     let mut body = envelope.json(&loaded, choices.collect());
     body["usage"] = usage_json(usage);
     Ok(ok(&body))
 }
 
-fn choice(index: usize, text: &str, logprobs: Json, finish_reason: Option<&str>) -> Json {
+fn choice(index: usize, text: &str, logprobs: &Json, finish_reason: Option<&str>) -> Json {
     json!({ "text": text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason })
 }
 
@@ -174,7 +174,7 @@ impl Format for Chunks {
     fn begin(&mut self, events: &mut Events) {
         for (index, echo) in self.echoes.iter().enumerate() {
             if !echo.is_empty() {
-                self.send(&choice(index, echo, Json::Null, None), events);
+                self.send(&choice(index, echo, &Json::Null, None), events);
             }
         }
     }
@@ -188,13 +188,13 @@ impl Format for Chunks {
                 } else {
                     Json::Null
                 };
-                self.send(&choice(index, &text, told, None), events);
+                self.send(&choice(index, &text, &told, None), events);
             }
             Event::End(summary) => {
                 if !summary.text.is_empty() {
-                    self.send(&choice(index, &summary.text, Json::Null, None), events);
+                    self.send(&choice(index, &summary.text, &Json::Null, None), events);
                 }
-                self.send(&choice(index, "", Json::Null, Some(finish_reason(summary.finish_reason))), events);
+                self.send(&choice(index, "", &Json::Null, Some(finish_reason(summary.finish_reason))), events);
             }
             Event::Token { .. } | Event::Begin { .. } | Event::Failed(_) => {}
         }

@@ -35,7 +35,7 @@ fn one(index: usize, message: Map<String, Json>) -> Result<Json, Refusal> {
         read["name"] = Json::from(name);
     }
     if let Some(calls) = fields.take::<Vec<Json>>("tool_calls")?.filter(|calls| !calls.is_empty()) {
-        read["tool_calls"] = calls.into_iter().map(call).collect::<Result<Vec<_>, _>>()?.into();
+        read["tool_calls"] = calls.iter().map(call).collect::<Result<Vec<_>, _>>()?.into();
     }
     if let Some(id) = fields.take::<String>("tool_call_id")? {
         read["tool_call_id"] = Json::from(id);
@@ -53,7 +53,7 @@ fn content_is_needed(role: &str) -> bool {
 }
 
 /// A call as templates want it: with its arguments as an object, where they are one.
-pub(crate) fn call(call: Json) -> Result<Json, Refusal> {
+pub(crate) fn call(call: &Json) -> Result<Json, Refusal> {
     let (name, arguments) = (call.pointer("/function/name"), call.pointer("/function/arguments"));
     let Some(name) = name.and_then(Json::as_str) else {
         return Err(wrong("messages", "a tool call has no function with a name".to_owned()));

@@ -184,7 +184,7 @@ fn input(given: Option<Json>) -> Result<Vec<Json>, Refusal> {
             }
             Some("function_call") => {
                 let function = json!({ "name": text("name"), "arguments": text("arguments") });
-                let call = messages::call(json!({ "id": text("call_id"), "function": function }))
+                let call = messages::call(&json!({ "id": text("call_id"), "function": function }))
                     .map_err(|_| wrong("a function_call has no name".to_owned()))?;
                 match read.last_mut().and_then(|last| last.get_mut("tool_calls")).and_then(Json::as_array_mut) {
                     Some(calls) => calls.push(call),
@@ -337,7 +337,7 @@ impl Items {
         self.body["output"].as_array().map_or(0, Vec::len)
     }
 
-    fn text(&mut self, text: &str, logprobs: Vec<Json>, events: &mut Events) {
+    fn text(&mut self, text: &str, logprobs: &[Json], events: &mut Events) {
         let place = self.place();
         if self.open.is_none() {
             let message = Message { id: next_id("msg_"), ..Message::default() };
@@ -369,7 +369,7 @@ impl Items {
         let mut part = at;
         part["part"] = message.part();
         self.send("response.content_part.done", part, events);
-        self.finish_item(place, message.item(status), events);
+        self.finish_item(place, &message.item(status), events);
     }
 
     fn call(&mut self, call: &Call, events: &mut Events) {
@@ -387,10 +387,10 @@ impl Items {
         self.send("response.function_call_arguments.done", done, events);
         item["arguments"] = Json::from(call.arguments.as_str());
         item["status"] = Json::from("completed");
-        self.finish_item(place, item, events);
+        self.finish_item(place, &item, events);
     }
 
-    fn finish_item(&mut self, place: usize, item: Json, events: &mut Events) {
+    fn finish_item(&mut self, place: usize, item: &Json, events: &mut Events) {
         if let Some(output) = self.body["output"].as_array_mut() {
             output.push(item.clone());
         }
@@ -400,7 +400,7 @@ impl Items {
     fn found(&mut self, found: Vec<Found>, mut logprobs: Vec<Json>, events: &mut Events) {
         for part in found {
             match part {
-                Found::Text(text) => self.text(&text, std::mem::take(&mut logprobs), events),
+                Found::Text(text) => self.text(&text, &std::mem::take(&mut logprobs), events),
                 Found::Call(call) => self.call(&call, events),
             }
         }
