@@ -48,8 +48,9 @@ fn ask(engine: &Engine, prompt: Vec<u32>, new: usize) -> Receiver<Event> {
 fn round(engine: &Engine, round: usize) -> f64 {
     let word = |place: usize| (place * 7919 % 1000) as u32;
     let shared = (0..SHARED).map(|place| word(place + 10_000 * round));
-    let prompt =
-        |chat: usize| shared.clone().chain((SHARED..PROMPT).map(move |place| word(place + 100_000 * (chat + 1) + round)));
+    let prompt = |chat: usize| {
+        shared.clone().chain((SHARED..PROMPT).map(move |place| word(place + 100_000 * (chat + 1) + round)))
+    };
     let begun = Instant::now();
     let answers: Vec<_> = (0..CHATS).map(|chat| ask(engine, prompt(chat).collect(), NEW)).collect();
     let tokens: usize = answers.into_iter().flatten().filter(|event| matches!(event, Event::Token { .. })).count();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use infer::engine::{
@@ -15,7 +16,7 @@ use infer::weights::Tensor;
 use infer::{InferError, Sampling};
 use kernels::quantised::Format;
 use proptest::prelude::*;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 const POSITIONS: usize = 32;
 const NAMES: [&str; 5] = ["llama", "mistral", "qwen2", "qwen3", "gpt2"];
@@ -141,11 +142,11 @@ fn ids_are_those_of_transformers() {
 
 #[test]
 fn a_folder_answers() {
-    let Opened { name, engine, template, begin, ends, context_length } =
+    let Opened { name, engine, template, begin, ends, context_length, .. } =
         open(&folder("qwen2"), CONFIG, Packing::Exact).unwrap();
     assert_eq!((name.as_str(), begin, ends, context_length), ("qwen2", None, vec![0, 2], 128));
     assert_eq!(engine.config().context, 128);
-    let prompt = template.unwrap().render(&[json!({ "role": "user", "content": "Hi" })], None).unwrap();
+    let prompt = template.unwrap().render(&[json!({ "role": "user", "content": "Hi" })], None, &Map::new()).unwrap();
     let prompt = engine.tokenizer().encode_template(&prompt).unwrap();
     assert_eq!(prompt[0], 1);
     let (sender, receiver) = channel();
@@ -154,7 +155,14 @@ fn a_folder_answers() {
         Err(_) => ControlFlow::Break(()),
     };
     let sampling = Sampling { max_tokens: 8, temperature: 0.0, ..Sampling::default() };
-    let request = Request { prompt, sampling, structure: None, ignore_end: true, on_event: Box::new(on_event) };
+    let request = Request {
+        prompt,
+        sampling,
+        structure: None,
+        ignore_end: true,
+        cancelled: Arc::default(),
+        on_event: Box::new(on_event),
+    };
     engine.submit(request).unwrap();
     let tokens = receiver.iter().filter(|event| matches!(event, Event::Token { .. })).count();
     assert_eq!(tokens, 8);

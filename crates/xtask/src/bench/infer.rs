@@ -98,7 +98,7 @@ impl Bench {
             self.quiet();
             merge(&mut peer, self.python.run("llama_chats.py", &[file, &threads])?);
             self.quiet();
-            one["first"] = json!(timed(&mut Command::new(example("chats_speed")).args([file, &threads, "first"]))?);
+            one["first"] = json!(timed(Command::new(example("chats_speed")).args([file, &threads, "first"]))?);
             self.quiet();
             peer["first"] = json!(timed(&mut self.python.command("llama_chats.py", &[file, &threads, "first"]))?);
             println!("    round {round}: {one}\n             {peer}");

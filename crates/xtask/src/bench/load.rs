@@ -288,7 +288,7 @@ fn one_client(address: &str, known: &[String], report: &Mutex<Report>, (client, 
             scope.spawn(move || {
                 if kind < 10 {
                     let status = rubbish(address, kind);
-                    note_rubbish(report, kind, status);
+                    note_rubbish(report, kind, &status);
                 } else {
                     let asked = Instant::now();
                     let answer = ask(address, prompt, patience);
@@ -300,7 +300,7 @@ fn one_client(address: &str, known: &[String], report: &Mutex<Report>, (client, 
     });
 }
 
-fn note_rubbish(report: &Mutex<Report>, kind: usize, status: std::io::Result<u16>) {
+fn note_rubbish(report: &Mutex<Report>, kind: usize, status: &std::io::Result<u16>) {
     let mut report = report.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     match status {
         Ok(0) | Err(_) => *report.statuses.entry("rubbish, closed".to_owned()).or_default() += 1,
