@@ -306,7 +306,7 @@ fn note_rubbish(report: &Mutex<Report>, kind: usize, status: &std::io::Result<u1
         Ok(0) | Err(_) => *report.statuses.entry("rubbish, closed".to_owned()).or_default() += 1,
         Ok(status) => {
             *report.statuses.entry(format!("rubbish, {status}")).or_default() += 1;
-            if !TO_RUBBISH.contains(&status) && !REFUSALS.contains(&status) {
+            if !TO_RUBBISH.contains(status) && !REFUSALS.contains(status) {
                 report.faults.push(format!("rubbish {kind} was answered with {status}"));
             }
         }
