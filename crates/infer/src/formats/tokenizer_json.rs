@@ -26,7 +26,13 @@ pub(crate) fn read_tokenizer(path: &Path) -> Result<(Tokenizer, Json), InferErro
     let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| damaged(error.to_string()))?;
     tokenizer.with_truncation(None).map_err(|error| damaged(error.to_string()))?;
     tokenizer.with_padding(None);
-    Ok((tokenizer, json))
+    // And on some of what is JSON once it is used: a template that names a token that there is not, for one.
+    let used = || tokenizer.encode_fast("a", true).map(drop);
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(used)) {
+        Ok(Ok(())) => Ok((tokenizer, json)),
+        Ok(Err(error)) => Err(damaged(error.to_string())),
+        Err(_) => Err(damaged("it cannot be used".to_owned())),
+    }
 }
 
 impl Vocabulary {

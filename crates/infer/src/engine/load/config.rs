@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::attention_dim;
-use super::plan::{ARCHITECTURES, Architecture, CLASS_NAMES, CONTEXT_MAX, LAYERS_MAX, Plan};
+use super::plan::{ARCHITECTURES, Architecture, CLASS_NAMES, CONTEXT_MAX, DIMENSIONS_MAX, LAYERS_MAX, Plan, SIZE_MAX};
 use super::rope::Scaling;
 use super::shelf::Shelf;
 use crate::engine::packed::{Mlp, Rotary, Sizes};
@@ -213,6 +213,9 @@ fn rotary(config: &Config<'_>, dim: usize) -> Result<Rotary, InferError> {
             return Err(config.unsupported(what));
         }
     };
+    if turned > DIMENSIONS_MAX {
+        return Err(config.unfit(format!("its heads have {turned} dimensions")));
+    }
     Ok(scaling.rotary(turned, base))
 }
 
@@ -220,7 +223,8 @@ impl Config<'_> {
     /// The first size that is there.
     pub(crate) fn size(&self, keys: &[&str]) -> Result<Option<usize>, InferError> {
         let Some((key, value)) = self.first(keys) else { return Ok(None) };
-        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+        // What is larger would be made room for before it is compared with the weights.
+        let size = value.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|size| *size <= SIZE_MAX);
         size.map(Some).ok_or_else(|| self.unfit(format!("{key} is {value}, which is no size")))
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::plan::{ARCHITECTURES, Architecture, CONTEXT_MAX, GGUF_NAMES, LAYERS_MAX, Plan};
+use super::plan::{ARCHITECTURES, Architecture, CONTEXT_MAX, DIMENSIONS_MAX, GGUF_NAMES, LAYERS_MAX, Plan, SIZE_MAX};
 use super::rope::Scaling;
 use super::shelf::{Shelf, Tensor};
 use super::{Packing, attention_dim};
@@ -171,6 +171,9 @@ fn scaling(keys: &Keys<'_>, dim: usize) -> Result<(Scaling, crate::engine::packe
             return Err(file.unsupported(what));
         }
     };
+    if turned > DIMENSIONS_MAX {
+        return Err(file.unfit(format!("its heads have {turned} dimensions")));
+    }
     let rotary = scaling.rotary(turned, base);
     Ok((scaling, rotary))
 }
@@ -183,7 +186,12 @@ struct Keys<'a> {
 
 impl Keys<'_> {
     fn size(&self, key: &str) -> Result<Option<usize>, InferError> {
-        self.file.size(&format!("{}.{key}", self.name))
+        let size = self.file.size(&format!("{}.{key}", self.name))?;
+        // What is larger would be made room for before it is compared with the weights.
+        match size.filter(|size| *size > SIZE_MAX) {
+            Some(size) => Err(self.file.unfit(format!("{}.{key} is {size}", self.name))),
+            None => Ok(size),
+        }
     }
 
     fn needed(&self, key: &str) -> Result<usize, InferError> {

@@ -12,6 +12,8 @@ use crate::error::InferError;
 /// No size of a model is larger; products of two still fit 64 bits.
 pub(crate) const SIZE_MAX: usize = 1 << 28;
 pub(crate) const LAYERS_MAX: usize = 1024;
+/// No head has more dimensions.
+pub(crate) const DIMENSIONS_MAX: usize = 1 << 16;
 /// The longest sequence, whatever the file says.
 pub(crate) const CONTEXT_MAX: usize = 1 << 17;
 
