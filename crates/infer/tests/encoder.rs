@@ -104,7 +104,7 @@ fn what_is_not_known_is_named() {
     refused("config.json", "hidden_act", json!("mish"), "mish");
     refused("config.json", "position_embedding_type", json!("relative_key"), "relative_key");
     refused("config.json", "hidden_size", json!(49), "impossible");
-    refused("config.json", "hidden_size", json!(1_u64 << 50), "impossible");
+    refused("config.json", "hidden_size", json!(1_u64 << 50), "no size");
     refused("config.json", "num_hidden_layers", json!(3), "missing");
     refused("config.json", "num_hidden_layers", json!(1), "not part");
     refused("config.json", "vocab_size", json!(4), "embeddings.word_embeddings");

@@ -198,7 +198,7 @@ fn what_is_not_known_is_named() {
     refused("llama", "rope_parameters", json!({"rope_type": "linear", "factor": 0}), "factor");
     refused("llama", "quantization_config", json!({"quant_method": "gptq"}), "quantization_config");
     refused("llama", "hidden_size", json!(64), "should be [");
-    refused("llama", "hidden_size", json!(1_u64 << 40), "width");
+    refused("llama", "hidden_size", json!(1_u64 << 40), "no size");
     refused("llama", "hidden_size", json!(-3), "no size");
     refused("llama", "num_hidden_layers", json!(3), "missing");
     refused("llama", "num_hidden_layers", json!(1), "not part");
