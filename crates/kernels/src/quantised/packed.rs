@@ -17,7 +17,7 @@
 //! ```text
 //! Q8_0  d of block 0, d of block 1 | q 8 | q 8 | d of block 2, ...
 //! Q4_0  d of block 0, d of block 1 | q 4 | q 4 | ...
-//! Q6_K  d of block 0, d of block 1 | q 32, h 16, scales 4 | the same | ...
+//! Q6_K  d of block 0, d of block 1 | q 32, h 16, scales 4, in the order of `Layout::place` | the same | ...
 //! ```
 //!
 //! Numbers that are no blocks:
@@ -142,10 +142,32 @@ impl Layout {
         }
     }
 
+    /// Where a word of a block lies among the block's lines: those of `Q6_K` in the order in which products read them,
+    /// because the processor fetches ahead what is read upwards, and nothing else.
+    pub(super) const fn place(self, word: usize) -> usize {
+        if self.words != Q6_WORDS {
+            return word;
+        }
+        match word {
+            0..32 => q6_part(word / 16) + 2 + 3 * (word % 8) + word / 8 % 2,
+            32..48 => q6_part((word - 32) / 8) + 4 + 3 * (word % 8),
+            _ => q6_part((word - 48) / 2) + word % 2,
+        }
+    }
+
     /// The line that holds a block's lone f16, in its lower half for even blocks.
     pub(super) const fn halves(self, block: usize) -> usize {
         block / 2 * (2 * self.words + 1)
     }
+}
+
+/// Words of a block of `Q6_K`.
+const Q6_WORDS: usize = 52;
+
+/// The first line of a part (128 columns) of a block of `Q6_K`: two of scales, and then for each of eight words one of the
+/// first 32 columns and the third, one of the second and the fourth, and one with the upper bits of all of them.
+pub(super) const fn q6_part(part: usize) -> usize {
+    part * Q6_WORDS / 2
 }
 
 /// A matrix of weights, `rows × columns`, packed for [`super::multiply`].
@@ -233,7 +255,7 @@ impl PackedMatrix {
                 let mut bytes = [0_u8; 256];
                 for (block, to) in to.chunks_exact_mut(format.block_elements()).enumerate() {
                     for index in 0..layout.words {
-                        let word = word(layout.block(block) + index);
+                        let word = word(layout.block(block) + layout.place(index));
                         bytes[layout.first + 4 * index..][..4].copy_from_slice(&word.to_le_bytes());
                     }
                     if let Some(at) = layout.half {
@@ -276,8 +298,9 @@ fn pack_blocks(lines: &mut [Line], lane: usize, row: &[u8], format: Format) {
     let layout = Layout::of(format);
     for (index, block) in row.chunks_exact(format.block_bytes()).enumerate() {
         let words = block[layout.first..].as_chunks::<4>().0.iter().take(layout.words);
-        for (line, word) in lines[layout.block(index)..].iter_mut().zip(words) {
-            line.0[lane] = u32::from_le_bytes(*word);
+        let lines_of_block = &mut lines[layout.block(index)..][..layout.words];
+        for (place, word) in words.enumerate() {
+            lines_of_block[layout.place(place)].0[lane] = u32::from_le_bytes(*word);
         }
         if let Some(at) = layout.half {
             set_half(&mut lines[layout.halves(index)], index % 2, lane, [block[at], block[at + 1]]);

@@ -6,7 +6,7 @@
 
 use super::Format;
 use super::lines::{LINE, Line};
-use super::packed::{GROUP, Layout};
+use super::packed::{GROUP, Layout, q6_part};
 use crate::f16::F16;
 use crate::isa::kernel;
 
@@ -104,8 +104,8 @@ kernel! {
             _ => {
                 for part in 0..2 {
                     for v in 0..8 {
-                        let top = &words[32 + 8 * part + v].0;
-                        let (first, second) = (&words[16 * part + v].0, &words[16 * part + 8 + v].0);
+                        let words = &words[q6_part(part) + 2 + 3 * v..];
+                        let (first, second, top) = (&words[0].0, &words[1].0, &words[2].0);
                         let codes = &mut slab.codes[32 * part..][..32];
                         codes[v] = two(first, top, |word, bits| low(word) | (bits & 0x0303_0303) << 4);
                         codes[8 + v] = two(second, top, |word, bits| low(word) | (bits >> 2 & 0x0303_0303) << 4);
@@ -113,7 +113,8 @@ kernel! {
                         codes[24 + v] = two(second, top, |word, bits| high(word) | (bits >> 6 & 0x0303_0303) << 4);
                     }
                 }
-                for (factors, words) in slab.factors.as_chunks_mut::<4>().0.iter_mut().zip(&words[48..]) {
+                for (index, factors) in slab.factors.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                    let words = &words[q6_part(index / 2) + index % 2];
                     for (byte, factors) in factors.iter_mut().enumerate() {
                         for (factor, word) in factors.iter_mut().zip(&words.0) {
                             *factor = (*word << (24 - 8 * byte)) as i32 >> 24;

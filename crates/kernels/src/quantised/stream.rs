@@ -9,13 +9,14 @@ use std::arch::x86_64::*;
 use super::Format;
 use super::activations::{Block256, Blocks32};
 use super::lines::Line;
-use super::packed::{GROUP, Layout};
+use super::packed::{GROUP, Layout, q6_part};
 use super::vectors::{and_or, both_halves, halves, high, low, six_bits};
 
 /// Bytes from what is read to what is asked for.
 const AHEAD: usize = 8192;
 
-/// The line `index` of a group; asks for one further on.
+/// The line `index` of a group; asks for one further on, which pays where a block has so much to do with each line that the
+/// processor does not look far enough ahead.
 ///
 /// # Safety
 /// There is such a line.
@@ -28,6 +29,17 @@ unsafe fn line(lines: *const Line, index: usize) -> __m512i {
         _mm_prefetch::<_MM_HINT_T0>(line.cast::<i8>().wrapping_add(AHEAD));
         _mm512_load_si512(line.cast())
     }
+}
+
+/// The line `index` of a group. Nothing is asked for ahead: the processor sees that lines are read upwards.
+///
+/// # Safety
+/// There is such a line.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load(lines: *const Line, index: usize) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_load_si512(lines.add(index).cast()) }
 }
 
 /// Four columns of the activations in every lane.
@@ -74,9 +86,9 @@ pub(super) unsafe fn sums32(
                     let sign = _mm512_set1_epi8(-128);
                     even = _mm512_slli_epi32::<7>(negated);
                     for v in 0..4 {
-                        let words = _mm512_xor_si512(line(lines, first + 2 * v), sign);
+                        let words = _mm512_xor_si512(load(lines, first + 2 * v), sign);
                         even = _mm512_dpbusd_epi32(even, words, word(codes, 2 * v));
-                        let words = _mm512_xor_si512(line(lines, first + 2 * v + 1), sign);
+                        let words = _mm512_xor_si512(load(lines, first + 2 * v + 1), sign);
                         odd = _mm512_dpbusd_epi32(odd, words, word(codes, 2 * v + 1));
                     }
                     scales = halves(lines, layout.halves(block), block % 2);
@@ -84,16 +96,16 @@ pub(super) unsafe fn sums32(
                 Format::Q4_0 => {
                     even = _mm512_slli_epi32::<3>(negated);
                     for v in 0..4 {
-                        let words = line(lines, first + v);
+                        let words = load(lines, first + v);
                         even = _mm512_dpbusd_epi32(even, low(words), word(codes, v));
                         odd = _mm512_dpbusd_epi32(odd, high(words), word(codes, 4 + v));
                     }
                     scales = halves(lines, layout.halves(block), block % 2);
                 }
                 _ => {
-                    (scales, minimums) = both_halves(line(lines, first));
+                    (scales, minimums) = both_halves(load(lines, first));
                     for v in 0..4 {
-                        let words = line(lines, first + 1 + v);
+                        let words = load(lines, first + 1 + v);
                         even = _mm512_dpbusd_epi32(even, low(words), word(codes, v));
                         odd = _mm512_dpbusd_epi32(odd, high(words), word(codes, 4 + v));
                     }
@@ -218,6 +230,8 @@ unsafe fn symmetric(words: *const Line, scales: __m512, sums: __m512, codes: *co
         let mask = _mm512_set1_epi8(48);
         let mut total = _mm512_setzero_si512();
         for part in 0..2 {
+            let words = words.add(q6_part(part));
+            let scales = [load(words, 0), load(words, 1)];
             // Word v of the four groups of 32 columns of a part; a group has two sums of 16 columns.
             for half in 0..2 {
                 let mut totals = [_mm512_setzero_si512(); 4];
@@ -226,9 +240,7 @@ unsafe fn symmetric(words: *const Line, scales: __m512, sums: __m512, codes: *co
                     totals[group] = _mm512_slli_epi32::<5>(negated);
                 }
                 for v in 4 * half..4 * half + 4 {
-                    let first = line(words, 16 * part + v);
-                    let second = line(words, 16 * part + 8 + v);
-                    let bits = line(words, 32 + 8 * part + v);
+                    let [first, second, bits] = [0, 1, 2].map(|place| load(words, 2 + 3 * v + place));
                     let groups = [
                         and_or(_mm512_slli_epi32::<4>(bits), mask, low(first)),
                         and_or(_mm512_slli_epi32::<2>(bits), mask, low(second)),
@@ -243,9 +255,8 @@ unsafe fn symmetric(words: *const Line, scales: __m512, sums: __m512, codes: *co
                 for group in 0..4 {
                     // Scale 2·group + half of the part's eight: two words of four bytes.
                     let index = 2 * group + half;
-                    let factors = _mm512_load_si512(words.add(48 + 2 * part + index / 4).cast());
                     let up = _mm512_set1_epi32(24 - 8 * (index as i32 % 4));
-                    let factor = _mm512_srai_epi32::<24>(_mm512_sllv_epi32(factors, up));
+                    let factor = _mm512_srai_epi32::<24>(_mm512_sllv_epi32(scales[index / 4], up));
                     total = _mm512_add_epi32(total, _mm512_mullo_epi32(totals[group], factor));
                 }
             }

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::Format;
 use super::lines::Line;
-use super::packed::Layout;
+use super::packed::{Layout, q6_part};
 use super::slab::Slab;
 use super::vectors::{and_or, both_halves, halves, high, low, six_bits};
 
@@ -134,8 +134,8 @@ unsafe fn symmetric(slab: &mut Slab, words: &[Line]) {
         for part in 0..2 {
             let codes = &mut slab.codes[32 * part..][..32];
             for v in 0..8 {
-                let (first, second) = (load(&words[16 * part + v]), load(&words[16 * part + 8 + v]));
-                let bits = load(&words[32 + 8 * part + v]);
+                let words = &words[q6_part(part) + 2 + 3 * v..][..3];
+                let (first, second, bits) = (load(&words[0]), load(&words[1]), load(&words[2]));
                 store(&mut codes[v], and_or(_mm512_slli_epi32::<4>(bits), mask, low(first)));
                 store(&mut codes[8 + v], and_or(_mm512_slli_epi32::<2>(bits), mask, low(second)));
                 store(&mut codes[16 + v], and_or(bits, mask, high(first)));
@@ -143,7 +143,7 @@ unsafe fn symmetric(slab: &mut Slab, words: &[Line]) {
             }
         }
         for index in 0..4 {
-            let mut factors = load(&words[48 + index]);
+            let mut factors = load(&words[q6_part(index / 2) + index % 2]);
             for byte in (0..4).rev() {
                 store(&mut slab.factors[4 * index + byte], _mm512_srai_epi32::<24>(factors));
                 factors = _mm512_slli_epi32::<8>(factors);
