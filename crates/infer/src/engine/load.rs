@@ -153,8 +153,14 @@ pub fn gguf_decoder(file: &Gguf, pages: usize, page_positions: usize) -> Result<
 
 fn open_file(path: &Path, config: EngineConfig, packing: Packing) -> Result<Parts, InferError> {
     let file = Gguf::open(path)?;
-    let vocabulary = Vocabulary::of(&file)?;
-    let decoder = file_decoder(&file, packing, config.pages, config.page_positions)?;
+    // Words and weights have nothing to do with each other, and each takes its time.
+    let (vocabulary, decoder) = std::thread::scope(|scope| {
+        let vocabulary = scope.spawn(|| Vocabulary::of(&file));
+        let decoder = file_decoder(&file, packing, config.pages, config.page_positions);
+        let vocabulary = vocabulary.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (vocabulary, decoder)
+    });
+    let (vocabulary, decoder) = (vocabulary?, decoder?);
     if vocabulary.size() != decoder.sizes().vocabulary {
         let (words, rows) = (vocabulary.size(), decoder.sizes().vocabulary);
         return Err(file.unfit(format!("it has {words} tokens, and weights for {rows}")));
