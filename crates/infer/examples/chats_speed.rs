@@ -10,7 +10,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use infer::Sampling;
-use infer::engine::{Engine, EngineConfig, Event, Opened, Packing, Request, open};
+use infer::engine::{Engine, EngineConfig, Event, Opened, Packing, Request, open, open_decoder};
+use infer::tokenizer::TextTokenizer;
 
 const CHATS: usize = 8;
 const SHARED: usize = 128;
@@ -62,8 +63,8 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let (file, threads) = (&words[0], words[1].parse().unwrap());
     kernels::parallel::set_threads(threads);
-    let Opened { engine, cache_bytes, .. } = open(file.as_ref(), CONFIG, Packing::Exact).unwrap();
     if words.len() > 2 {
+        let Opened { engine, .. } = open(file.as_ref(), CONFIG, Packing::Exact).unwrap();
         let prompt = engine.tokenizer().encode("The capital of France is").unwrap();
         let token = ask(&engine, prompt, 1).into_iter().find_map(|event| match event {
             Event::Token { text, .. } => Some(text),
@@ -72,6 +73,11 @@ fn main() {
         println!("{:?}", token.unwrap());
         return;
     }
+    // Tokens are numbers without meaning, so that files without words are measured too.
+    let decoder = open_decoder(file.as_ref(), Packing::Exact, CONFIG.pages, CONFIG.page_positions).unwrap();
+    let cache_bytes = decoder.cache_bytes();
+    let tokenizer = TextTokenizer::train(["a"].into_iter(), 257).unwrap();
+    let engine = Engine::start(Box::new(decoder), tokenizer, Vec::new(), CONFIG).unwrap();
     let mut rates: Vec<f64> = (0..3).map(|number| round(&engine, number)).collect();
     rates.sort_by(f64::total_cmp);
     println!(

@@ -97,10 +97,13 @@ impl Bench {
             merge(&mut one, output(&example("chats_speed"), &[file, &threads])?);
             self.quiet();
             merge(&mut peer, self.python.run("llama_chats.py", &[file, &threads])?);
+            // A file without words has no first one.
             self.quiet();
-            one["first"] = json!(timed(Command::new(example("chats_speed")).args([file, &threads, "first"]))?);
-            self.quiet();
-            peer["first"] = json!(timed(&mut self.python.command("llama_chats.py", &[file, &threads, "first"]))?);
+            if let Ok(seconds) = timed(Command::new(example("chats_speed")).args([file, &threads, "first"])) {
+                one["first"] = json!(seconds);
+                self.quiet();
+                peer["first"] = json!(timed(&mut self.python.command("llama_chats.py", &[file, &threads, "first"]))?);
+            }
             println!("    round {round}: {one}\n             {peer}");
             mine.push(one);
             peers.push(peer);
@@ -122,11 +125,12 @@ impl Bench {
                 "| {name} | {what}, tokens/s | {one:.1} | {peer:.1} | {ratio:.2} | ≥ {target} | {share} |"
             ));
         }
-        let (one, peer) = (median(&mine, "first")?, median(&peers, "first")?);
-        self.lines.push(format!(
-            "| {name} | process start to first token, s | {one:.2} | {peer:.2} | {:.2} | ≤ 0.5 | |",
-            one / peer
-        ));
+        if let (Ok(one), Ok(peer)) = (median(&mine, "first"), median(&peers, "first")) {
+            let ratio = one / peer;
+            self.lines.push(format!(
+                "| {name} | process start to first token, s | {one:.2} | {peer:.2} | {ratio:.2} | ≤ 0.5 | |"
+            ));
+        }
         let (resident, file, cache) =
             (median(&mine, "resident_mib")?, median(&mine, "file_mib")?, median(&mine, "cache_mib")?);
         let above = resident - file - cache;
