@@ -61,10 +61,14 @@ assert after.previous_response_id == response.id and after.usage.input_tokens > 
 flat = [{"type": "function", "name": "turn", "parameters": schema}]
 called = client.responses.create(model=chat, input="hi", tools=flat, tool_choice="required", max_output_tokens=80)
 assert called.output[0].type == "function_call" and called.output[0].name == "turn"
-with client.responses.stream(model=chat, input="hi", max_output_tokens=8, temperature=0) as stream:
+events = list(client.responses.create(model=chat, input="hi", max_output_tokens=8, temperature=0, stream=True))
+assert events[0].type == "response.created" and events[-1].response.output_text == response.output_text
+assert events[-1].type == {"incomplete": "response.incomplete", "completed": "response.completed"}[response.status]
+with client.responses.stream(model=chat, input="hi", max_output_tokens=40,
+                             extra_body={"structured_outputs": {"regex": "a{3}"}}) as stream:
     names = [event.type for event in stream]
     final = stream.get_final_response()
-assert names[0] == "response.created" and final.output_text == response.output_text, names
+assert names[-1] == "response.completed" and final.output_text == "aaa", names
 client.responses.delete(response.id)
 
 vectors = client.embeddings.create(model=embedding, input=["a ship", "a yard"])
