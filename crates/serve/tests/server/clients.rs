@@ -90,7 +90,7 @@ fn whatever_the_document_allows_is_answered_as_it_says() {
     if !wanted() {
         return;
     }
-    let (_folder, server) = serve();
+    let (folder, server) = serve();
     let python = python("schemathesis", &["schemathesis==4.32.5"], "import schemathesis");
     let program = python.with_file_name("schemathesis");
     let address = format!("http://{}/openapi.json", server.ready().address);
@@ -100,5 +100,7 @@ fn whatever_the_document_allows_is_answered_as_it_says() {
     let mut command = Command::new(program);
     command.args(["run", &address, "--checks", checks, "--max-examples", "40", "--seed", "7", "--no-color"]);
     command.args(["--phases", "examples,coverage,fuzzing", "--request-timeout", "60"]);
+    // It keeps what it found where it runs.
+    command.current_dir(folder.path());
     run(&mut command);
 }
