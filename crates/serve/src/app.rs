@@ -110,7 +110,7 @@ impl App {
 
     /// The version of an entry, loaded if it has to be.
     pub(crate) async fn load(self: &Arc<Self>, entry: &Arc<Entry>, pinned: bool) -> Result<Found, Refusal> {
-        let slot = match entry.slot() {
+        let slot = match entry.living() {
             Some(_) => self.models.load(entry, &self.metrics)?,
             None => {
                 let (app, entry) = (self.clone(), entry.clone());

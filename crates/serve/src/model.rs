@@ -155,6 +155,11 @@ impl Loaded {
         }
     }
 
+    /// Whether its engine ended by a fault of the program, so that it must be loaded again.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.text_model().is_some_and(|model| model.engine.has_ended())
+    }
+
     /// Whether it answers prompts.
     pub(crate) fn is_language(&self) -> bool {
         self.generator().is_some() || self.text_model().is_some()

@@ -55,6 +55,11 @@ impl Entry {
         self.slot.load_full()
     }
 
+    /// Its slot, while what is in it can answer.
+    pub(crate) fn living(&self) -> Option<Arc<Slot>> {
+        self.slot().filter(|slot| !slot.current().has_ended())
+    }
+
     /// The version that answers, or would.
     pub(crate) fn version(&self) -> u32 {
         self.slot().map_or(self.wanted.version, |slot| slot.current().version)
@@ -156,13 +161,15 @@ impl Models {
     /// The entry's slot, loaded if it has to be. Blocks then.
     pub(crate) fn load(&self, entry: &Arc<Entry>, metrics: &Metrics) -> Result<Arc<Slot>, Refusal> {
         entry.used_ms.store(now_ms(), Ordering::Relaxed);
-        if let Some(slot) = entry.slot() {
+        if let Some(slot) = entry.living() {
             return Ok(slot);
         }
         let _one = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = entry.slot() {
+        if let Some(slot) = entry.living() {
             return Ok(slot);
         }
+        // One that ended by a fault makes room for itself.
+        drop(entry.slot.swap(None));
         let load = || -> Result<Loaded, ServeError> {
             let wanted = entry.source.wanted()?;
             self.make_room(bytes_of(&entry.source.folder(&wanted)?))?;

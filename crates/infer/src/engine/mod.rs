@@ -166,7 +166,17 @@ impl Engine {
             self.shared.queued.fetch_sub(1, Ordering::AcqRel);
             return Err(Refused::Full);
         }
-        sender.send((request, Instant::now())).map_err(|_| Refused::Closed)
+        sender.send((request, Instant::now())).map_err(|_| {
+            self.shared.queued.fetch_sub(1, Ordering::AcqRel);
+            Refused::Closed
+        })
+    }
+
+    /// Whether its thread has ended, be it by a fault: then it answers nothing any more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Its sizes.

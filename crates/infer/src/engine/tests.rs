@@ -71,6 +71,41 @@ fn engine(config: EngineConfig, time: Duration) -> Engine {
     Engine::start(Box::new(toy), tokenizer, ends, config).unwrap()
 }
 
+/// Goes wrong at its second step.
+struct Faulty(Vec<f32>);
+
+impl Forward for Faulty {
+    fn forward(&mut self, _: &Batch) -> &mut [f32] {
+        assert!(self.0.is_empty(), "on purpose");
+        self.0.resize(320, 0.0);
+        &mut self.0
+    }
+
+    fn vocabulary(&self) -> usize {
+        320
+    }
+}
+
+#[test]
+fn an_engine_that_ended_by_a_fault_says_so() {
+    let engine = Engine::start(Box::new(Faulty(Vec::new())), tokenizer(), Vec::new(), CONFIG).unwrap();
+    assert!(!engine.has_ended());
+    let events: Vec<Event> = ask(&engine, "the", sampling(5, 1), None).into_iter().collect();
+    assert!(!events.iter().any(|event| matches!(event, Event::End(_))), "{events:?}");
+    while !engine.has_ended() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let request = Request {
+        prompt: vec![1],
+        sampling: sampling(1, 0),
+        structure: None,
+        ignore_end: false,
+        cancelled: Arc::default(),
+        on_event: Box::new(|_| ControlFlow::Continue(())),
+    };
+    assert_eq!(engine.submit(request), Err(Refused::Closed));
+}
+
 fn sampling(max_tokens: usize, seed: u64) -> Sampling {
     Sampling { max_tokens, seed, ..Sampling::default() }
 }
