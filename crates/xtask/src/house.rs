@@ -10,13 +10,38 @@ use crate::steps::{self, Outcome};
 const STAGES: [&str; 10] =
     ["data", "train", "tune", "compress", "package", "serve", "monitor", "rollout", "report", "yard"];
 /// What a stage may depend on.
-const SHARED: [&str; 6] = ["base", "store", "kernels", "nn", "infer", "dataset"];
+const SHARED: [&str; 15] = [
+    "base",
+    "store",
+    "kernels",
+    "nn",
+    "infer",
+    "dataset",
+    "repair",
+    "words",
+    "signals",
+    "dedup",
+    "personal",
+    "tokenizer",
+    "sources",
+    "tables",
+    "labels",
+];
 /// What each shared crate may depend on.
-const SHARED_EDGES: [(&str, &[&str]); 6] = [
+const SHARED_EDGES: [(&str, &[&str]); 15] = [
     ("base", &[]),
     ("store", &["base"]),
     ("kernels", &[]),
     ("infer", &["base", "kernels"]),
+    ("repair", &[]),
+    ("words", &[]),
+    ("signals", &["words"]),
+    ("dedup", &["words"]),
+    ("personal", &[]),
+    ("tokenizer", &[]),
+    ("sources", &["base"]),
+    ("tables", &["base"]),
+    ("labels", &["base"]),
     ("dataset", &["base", "infer"]),
     ("nn", &["base", "kernels", "infer"]),
 ];
@@ -28,7 +53,7 @@ const OUTSIDE: [(&str, &[&str]); 8] = [
     ("axum", &["serve"]),
     ("tonic", &["serve"]),
     ("rustls", &["serve"]),
-    ("sqlx", &["store"]),
+    ("sqlx", &["store", "sources"]),
     ("indicatif", &["yard"]),
 ];
 /// The most lines a source file may have.

@@ -1,0 +1,1 @@
+//! Labels: likely errors, agreement of annotators, and what to label next.

@@ -1,0 +1,1 @@
+//! Text repair: mojibake, Unicode forms, control characters, widths, Chinese scripts.

@@ -1,0 +1,1 @@
+//! Signals of a document's quality, and the rules that decide by them.

@@ -1,0 +1,1 @@
+//! Expectations of tables, outliers, and leakage of the label.

@@ -1,0 +1,1 @@
+//! Words, sentences, lines and paragraphs of text.
