@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use base::project::{DataFormat, Project};
+use base::project::{DataFormat, Family, Project};
 use dataset::Split;
 use serde_json::Value as Json;
 
@@ -17,6 +17,9 @@ use crate::error::DataError;
 
 /// The longest line of JSON or text.
 const LINE_BYTES_MAX: usize = 64 << 20;
+
+/// The most bytes of rows that are held in memory, unless the project file says otherwise.
+const BYTES_MAX: u64 = 2 << 30;
 
 /// A source file and what the first look found.
 #[derive(Debug, Clone)]
@@ -78,14 +81,11 @@ pub(crate) fn find(project: &Project) -> Result<Vec<Source>, DataError> {
             }
         }
     }
-    if total > data.bytes_max {
+    let most = data.bytes_max.or((project.file.family == Family::Predict).then_some(BYTES_MAX));
+    if let Some(most) = most.filter(|most| total > *most) {
         return Err(DataError::rows(
-            format!(
-                "the source files have {}, more than {}",
-                base::units::bytes(total),
-                base::units::bytes(data.bytes_max)
-            ),
-            "This version holds all rows in memory. Raise data.bytes_max if you have about six times as much memory, or use fewer rows.",
+            format!("the source files have {}, more than {}", base::units::bytes(total), base::units::bytes(most)),
+            "Raise data.bytes_max, or use fewer rows. The rows of a predict project are held in memory and take about six times the size of their files.",
         ));
     }
     Ok(sources)

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use infer::description::TextCleaning;
 use infer::mapped::Mapped;
@@ -62,13 +62,54 @@ pub struct Document {
 }
 
 /// Writes the tokens of a split.
+#[derive(Debug)]
+pub struct TokensWriter {
+    path: PathBuf,
+    out: BufWriter<File>,
+    /// Tokens written so far.
+    pub count: u64,
+}
+
+impl TokensWriter {
+    /// Begins the file of a split.
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`].
+    pub fn create(folder: &Path, split: Split) -> Result<Self, DatasetError> {
+        let path = folder.join(format!("{}.tokens", split.name()));
+        let file = File::create(&path).map_err(DatasetError::io("make", &path))?;
+        Ok(Self { path, out: BufWriter::with_capacity(1 << 20, file), count: 0 })
+    }
+
+    /// Adds tokens.
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`].
+    pub fn add(&mut self, tokens: impl Iterator<Item = u16>) -> Result<(), DatasetError> {
+        for token in tokens {
+            self.out.write_all(&token.to_le_bytes()).map_err(DatasetError::io("write", &self.path))?;
+            self.count += 1;
+        }
+        Ok(())
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`].
+    pub fn finish(mut self) -> Result<(), DatasetError> {
+        self.out.flush().map_err(DatasetError::io("write", &self.path))
+    }
+}
+
+/// Writes the tokens of a split.
 ///
 /// # Errors
 /// [`DatasetError::Io`].
 pub fn write_tokens(folder: &Path, split: Split, tokens: &[u16]) -> Result<(), DatasetError> {
-    let path = folder.join(format!("{}.tokens", split.name()));
-    let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
-    std::fs::write(&path, bytes).map_err(DatasetError::io("write", &path))
+    let mut writer = TokensWriter::create(folder, split)?;
+    writer.add(tokens.iter().copied())?;
+    writer.finish()
 }
 
 /// The tokens of a split, in a file that is mapped and not read: what is not looked at costs no memory.
@@ -116,19 +157,52 @@ pub fn read_tokens(folder: &Path, split: Split) -> Result<Tokens, DatasetError> 
     Ok(Tokens(mapped))
 }
 
+/// Writes the documents of the test split as lines of JSON.
+#[derive(Debug)]
+pub struct TestWriter {
+    path: PathBuf,
+    out: BufWriter<File>,
+}
+
+impl TestWriter {
+    /// Begins the file.
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`].
+    pub fn create(folder: &Path) -> Result<Self, DatasetError> {
+        let path = folder.join("test.jsonl");
+        let file = File::create(&path).map_err(DatasetError::io("make", &path))?;
+        Ok(Self { path, out: BufWriter::new(file) })
+    }
+
+    /// Adds a document.
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`].
+    pub fn add(&mut self, document: &Document) -> Result<(), DatasetError> {
+        let line = serde_json::to_string(document).map_err(DatasetError::damaged(&self.path))?;
+        writeln!(self.out, "{line}").map_err(DatasetError::io("write", &self.path))
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`].
+    pub fn finish(mut self) -> Result<(), DatasetError> {
+        self.out.flush().map_err(DatasetError::io("write", &self.path))
+    }
+}
+
 /// Writes the documents of the test split.
 ///
 /// # Errors
 /// [`DatasetError::Io`].
 pub fn write_documents(folder: &Path, documents: &[Document]) -> Result<(), DatasetError> {
-    let path = folder.join("test.jsonl");
-    let file = File::create(&path).map_err(DatasetError::io("make", &path))?;
-    let mut out = BufWriter::new(file);
+    let mut writer = TestWriter::create(folder)?;
     for document in documents {
-        let line = serde_json::to_string(document).map_err(DatasetError::damaged(&path))?;
-        writeln!(out, "{line}").map_err(DatasetError::io("write", &path))?;
+        writer.add(document)?;
     }
-    out.flush().map_err(DatasetError::io("write", &path))
+    writer.finish()
 }
 
 /// Reads the documents of the test split.

@@ -8,23 +8,30 @@
 //! | `train.tokens`, `valid.tokens`, `test.tokens` | language | 16-bit little-endian tokens, each document with its end |
 //! | `test.jsonl` | language | the documents of the test split as text |
 //! | `language.json`, `tokenizer.json` | language | [`LanguageInfo`], and the tokenizer |
+//! | `documents.parquet`, `dropped.parquet` | language | [`DocumentRow`]: the documents that were kept and dropped, with their signals |
 //! | `ledger.jsonl` | both | every row that was dropped or changed: [`LedgerEntry`] |
 //! | `quality.json` | both | [`Quality`] |
 //!
 //! It does not know where rows come from or what they are used for.
 
+mod documents;
 mod error;
 mod language;
 mod ledger;
 mod quality;
 mod rows;
 
+pub use documents::{DOCUMENTS_FILE, DROPPED_FILE, DocumentRow, Documents, DocumentsWriter};
 pub use error::DatasetError;
 pub use language::{
-    Document, LANGUAGE_FILE, LanguageInfo, Tokens, read_documents, read_tokens, write_documents, write_tokens,
+    Document, LANGUAGE_FILE, LanguageInfo, TestWriter, Tokens, TokensWriter, read_documents, read_tokens,
+    write_documents, write_tokens,
 };
 pub use ledger::{LEDGER_FILE, LedgerEntry, LedgerWriter, read_ledger};
-pub use quality::{Balance, ColumnQuality, Histogram, NumberQuality, QUALITY_FILE, Quality};
+pub use quality::{
+    Balance, ColumnQuality, DocumentsQuality, Drift, Histogram, Licence, NumberQuality, QUALITY_FILE, Quality,
+    SAMPLE_ROWS, Sample, SignalQuality, Step,
+};
 pub use rows::{Row, count_rows, read_columns, read_split, write_split};
 
 use serde::{Deserialize, Serialize};

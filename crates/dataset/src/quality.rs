@@ -31,6 +31,91 @@ pub struct Quality {
     pub balance: BTreeMap<String, Balance>,
     /// What a founder should know.
     pub warnings: Vec<String>,
+    /// Of documents: what became of them, step by step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documents: Option<DocumentsQuality>,
+}
+
+/// What became of documents, step by step.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DocumentsQuality {
+    /// The retention waterfall, from what was read to what was kept. Measured.
+    pub steps: Vec<Step>,
+    /// Signals by name. Histograms are those of a sample of at most [`SAMPLE_ROWS`] documents of each kind.
+    pub signals: BTreeMap<String, SignalQuality>,
+    /// The first documents that each reason dropped.
+    pub samples: BTreeMap<String, Vec<Sample>>,
+    /// The licence of each source. Declared by whoever wrote the project file, not measured.
+    pub licences: Vec<Licence>,
+    /// Documents by language, most frequent first. Estimated by the language model.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub languages: BTreeMap<String, u64>,
+    /// Pieces of personal data by kind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub personal: BTreeMap<String, u64>,
+    /// How the signals moved since the last version of the dataset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+}
+
+/// Documents of which histograms are made.
+pub const SAMPLE_ROWS: usize = 4096;
+
+/// A step of the retention waterfall.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What decided: `read`, the reason of a rule, or `kept`.
+    pub name: String,
+    /// Documents that the step took away; of `read` and `kept`, those that there were.
+    pub documents: u64,
+    /// Bytes of their text.
+    pub bytes: u64,
+}
+
+/// The distribution of a signal among kept and dropped documents.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SignalQuality {
+    /// Among kept ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<NumberQuality>,
+    /// Among dropped ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<NumberQuality>,
+}
+
+/// A document that was dropped, for people to look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Its position in all sources, from 0.
+    pub row: u64,
+    /// Its source.
+    pub source: String,
+    /// Where it stands there.
+    pub line: u64,
+    /// How it begins.
+    pub beginning: String,
+}
+
+/// The licence of a source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Licence {
+    /// The source.
+    pub source: String,
+    /// What the project file says; `None` where it says nothing.
+    pub licence: Option<String>,
+    /// Kept documents of the source.
+    pub documents: u64,
+    /// Bytes of their text.
+    pub bytes: u64,
+}
+
+/// How a dataset differs from another version of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// The digest of the other version.
+    pub since: String,
+    /// The population stability index of each signal, over tenths of the other version: below 0.1 little, above 0.25 much.
+    pub stability: BTreeMap<String, f64>,
 }
 
 /// What one column is like, over the kept rows.

@@ -81,6 +81,9 @@ fn serve(serve: &ServeConfig, check: &mut Check<'_>) {
     }
 }
 
+/// The recipes that are built in.
+const RECIPES: [&str; 5] = ["web", "general", "chat", "code", "zh"];
+
 fn sources(file: &ProjectFile, check: &mut Check<'_>) {
     let data = &file.data;
     let given = !data.train.is_empty() || !data.valid.is_empty() || !data.test.is_empty();
@@ -103,6 +106,16 @@ fn sources(file: &ProjectFile, check: &mut Check<'_>) {
     }
     if data.split.method == SplitMethod::Time && data.split.by.is_none() {
         check.wrong("data.split", "a split by time needs the column that holds the time", "add by = \"COLUMN\"");
+    }
+    if let Some(recipe) = &data.recipe
+        && !RECIPES.contains(&recipe.as_str())
+        && !recipe.ends_with(".toml")
+    {
+        check.wrong(
+            "data.recipe",
+            format!("there is no recipe {recipe:?}"),
+            "use web, general, chat, code or zh, or the path of a file that ends in .toml",
+        );
     }
     if data.split.valid + data.split.test >= 0.95 {
         check.wrong("data.split", "validation and test leave less than 5 % of the rows for training", None);
@@ -129,6 +142,17 @@ fn predict(file: &ProjectFile, check: &mut Check<'_>) {
     }
     if file.data.text_column.is_some() {
         check.wrong("data.text_column", "`text_column` is for language projects", "name the column in an [[input]]");
+    }
+    let documents = [
+        ("recipe", file.data.recipe.is_some()),
+        ("drop_where", !file.data.drop_where.is_empty()),
+        ("duplicates", file.data.duplicates.is_some()),
+        ("contamination", file.data.contamination.is_some()),
+    ];
+    for (key, given) in documents {
+        if given {
+            check.wrong(&format!("data.{key}"), format!("`{key}` is for the documents of language projects"), None);
+        }
     }
     let mut seen = BTreeSet::new();
     for (index, input) in file.input.iter().enumerate() {
@@ -270,6 +294,11 @@ fn language(file: &ProjectFile, check: &mut Check<'_>) {
     }
     if !file.model.intercept {
         check.wrong("model.intercept", "`intercept` is for `predict` projects", None);
+    }
+    for (key, given) in [("labels", file.data.labels.is_some()), ("expectations", file.data.expectations.is_some())] {
+        if given {
+            check.wrong(&format!("data.{key}"), format!("`{key}` is for the rows of `predict` projects"), None);
+        }
     }
     if file.data.split.method == SplitMethod::Stratified {
         check.wrong("data.split.method", "a language project has no classes to stratify by", "use \"random\"");

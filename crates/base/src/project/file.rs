@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::data::*;
 pub use super::release::*;
 use crate::value::ColumnType;
 
@@ -62,136 +63,6 @@ pub enum Family {
     Predict,
     /// A causal language model, trained from scratch.
     Language,
-}
-
-/// Where the rows come from and how they are cleaned and split.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// Files to read and then split. Paths are relative to the project file.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub source: Vec<String>,
-    /// Files of the training split, where the split is given.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub train: Vec<String>,
-    /// Files of the validation split, where it is given. Otherwise a share of the training rows.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub valid: Vec<String>,
-    /// Files of the test split, where it is given.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub test: Vec<String>,
-    /// The format of the files. Without it, the file's ending decides.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub format: Option<DataFormat>,
-    /// The column that holds the text (`language` only). Plain text files need none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub text_column: Option<String>,
-    /// How rows are divided among training, validation and test.
-    #[serde(default)]
-    pub split: SplitConfig,
-    /// What is mended and what is dropped. Every change and every drop is in the ledger.
-    #[serde(default)]
-    pub clean: CleanConfig,
-    /// The largest total size of the source files. Larger sources are refused.
-    #[serde(default = "default_bytes_max")]
-    #[schemars(range(min = 1))]
-    pub bytes_max: u64,
-}
-
-fn default_bytes_max() -> u64 {
-    2 << 30
-}
-
-/// The format of a source file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DataFormat {
-    /// Comma-separated values with a header line.
-    Csv,
-    /// Tab-separated values with a header line.
-    Tsv,
-    /// One JSON object a line.
-    Jsonl,
-    /// Apache Parquet.
-    Parquet,
-    /// Plain text: every line is one row with the single column `text`.
-    Text,
-}
-
-/// How rows are divided among training, validation and test.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SplitConfig {
-    /// By what rule.
-    pub method: SplitMethod,
-    /// The column to split by: the class for `stratified` (default: the first category or binary
-    /// output), the time for `time` (required).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    /// The share of the rows for validation (with given splits: of the training rows).
-    #[schemars(range(min = 0, max = 0.9))]
-    pub valid: f64,
-    /// The share of the rows for the test. With given splits the test files decide.
-    #[schemars(range(min = 0, max = 0.9))]
-    pub test: f64,
-}
-
-impl Default for SplitConfig {
-    fn default() -> Self {
-        Self { method: SplitMethod::Auto, by: None, valid: 0.1, test: 0.1 }
-    }
-}
-
-/// By what rule rows are split.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SplitMethod {
-    /// Stratified where there is a category or binary output, random otherwise.
-    Auto,
-    /// Each row by a hash of the seed and the row's contents.
-    Random,
-    /// Random within each class, so that every split has the same share of each.
-    Stratified,
-    /// The oldest rows train, the newest test.
-    Time,
-}
-
-/// What is mended and what is dropped.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CleanConfig {
-    /// Bring text to Unicode normalisation form C.
-    pub unicode: bool,
-    /// Trim text, and fold runs of blanks into one (in `language`, only trailing blanks are cut).
-    pub whitespace: bool,
-    /// What happens to a row that equals an earlier one in every input and output.
-    pub duplicates: DropOrKeep,
-    /// What happens to a row whose inputs are all missing.
-    pub empty: DropOrKeep,
-    /// What happens to a row that lacks an input. A row that lacks an output is always dropped.
-    pub missing: DropOrKeep,
-}
-
-impl Default for CleanConfig {
-    fn default() -> Self {
-        Self {
-            unicode: true,
-            whitespace: true,
-            duplicates: DropOrKeep::Drop,
-            empty: DropOrKeep::Drop,
-            missing: DropOrKeep::Keep,
-        }
-    }
-}
-
-/// Drop a row, or keep it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DropOrKeep {
-    /// The row is dropped, and the ledger says so.
-    Drop,
-    /// The row is kept.
-    Keep,
 }
 
 /// One column that goes in.

@@ -5,6 +5,7 @@
 //! `check` looks at combinations that no schema can express.
 
 mod check;
+mod data;
 mod diagnostic;
 pub mod file;
 mod release;
