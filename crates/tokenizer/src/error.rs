@@ -3,9 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use base::failure::{io_fault, io_hint};
-use base::{Failure, Fault};
-
 /// What can go wrong with a tokenizer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -70,23 +67,18 @@ impl TokenizerError {
     }
 }
 
-impl Failure for TokenizerError {
-    fn fault(&self) -> Fault {
+impl TokenizerError {
+    /// What to do about it; an input or output error speaks for itself.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Io { error, .. } => io_fault(error),
-            Self::Stopped => Fault::Stopped,
-            _ => Fault::User,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Io { error, .. } => io_hint(error),
-            Self::Damaged { .. } => Some("Fetch tokenizer.json again, or save it again with the library it came from.".to_owned()),
+            Self::Damaged { .. } => {
+                Some("Fetch tokenizer.json again, or save it again with the library it came from.".to_owned())
+            }
             Self::Unsupported { .. } => Some("Use a tokenizer without that part, or train one.".to_owned()),
             Self::Encode { .. } => Some("Give the tokenizer a token for what it does not know.".to_owned()),
             Self::Settings { hint, .. } => Some(hint.clone()),
-            Self::Stopped => None,
+            Self::Io { .. } | Self::Stopped => None,
         }
     }
 }

@@ -22,5 +22,7 @@ mod trie;
 mod unicode;
 mod vocabulary;
 
+pub mod train;
+
 pub use error::TokenizerError;
 pub use tokenizer::Tokenizer;

@@ -101,12 +101,15 @@ impl Tokenizer {
         &self.json
     }
 
-    /// Writes its file, `tokenizer.json` by custom.
+    /// Writes its file, `tokenizer.json` by custom: all of it or nothing.
     ///
     /// # Errors
     /// [`TokenizerError::Io`].
     pub fn save(&self, path: &Path) -> Result<(), TokenizerError> {
-        base::files::write_atomically(path, self.json.as_bytes()).map_err(TokenizerError::io("write", path))
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".tmp");
+        let written = std::fs::write(&temporary, &self.json).and_then(|()| std::fs::rename(&temporary, path));
+        written.map_err(TokenizerError::io("write", path))
     }
 
     /// Forgets the cut and the padding that the file asks for.
