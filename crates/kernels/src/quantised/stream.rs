@@ -10,36 +10,19 @@ use super::Format;
 use super::activations::{Block256, Blocks32};
 use super::lines::Line;
 use super::packed::{GROUP, Layout, q6_part};
-use super::vectors::{and_or, both_halves, halves, high, low, six_bits};
+use super::vectors::{and_or, both_halves, halves, high, low, six_bits, top};
 
-/// Bytes from what is read to what is asked for.
-const AHEAD: usize = 8192;
-
-/// The line `index` of a group; asks for one further on, which pays where a block has so much to do with each line that the
-/// processor does not look far enough ahead.
-///
-/// # Safety
-/// There is such a line.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn line(lines: *const Line, index: usize) -> __m512i {
-    // SAFETY: the caller's promise; asking for memory that is not there does nothing.
-    unsafe {
-        let line = lines.add(index);
-        _mm_prefetch::<_MM_HINT_T0>(line.cast::<i8>().wrapping_add(AHEAD));
-        _mm512_load_si512(line.cast())
-    }
-}
-
-/// The line `index` of a group. Nothing is asked for ahead: the processor sees that lines are read upwards.
+/// The line `index` of a group. Nothing is asked for ahead: the processor sees that lines are read upwards, and in large pages
+/// whatever is asked for besides only gets into its way. It must see it, though: the reads are volatile so that the compiler
+/// leaves them in their order, which is worth a factor of three.
 ///
 /// # Safety
 /// There is such a line.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn load(lines: *const Line, index: usize) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_load_si512(lines.add(index).cast()) }
+    // SAFETY: the caller's promise; a line is a vector, aligned as one.
+    unsafe { lines.add(index).cast::<__m512i>().read_volatile() }
 }
 
 /// Four columns of the activations in every lane.
@@ -98,7 +81,7 @@ pub(super) unsafe fn sums32(
                     for v in 0..4 {
                         let words = load(lines, first + v);
                         even = _mm512_dpbusd_epi32(even, low(words), word(codes, v));
-                        odd = _mm512_dpbusd_epi32(odd, high(words), word(codes, 4 + v));
+                        odd = _mm512_dpbusd_epi32(odd, top(words), word(codes, 4 + v));
                     }
                     scales = halves(lines, layout.halves(block), block % 2);
                 }
@@ -107,9 +90,12 @@ pub(super) unsafe fn sums32(
                     for v in 0..4 {
                         let words = load(lines, first + 1 + v);
                         even = _mm512_dpbusd_epi32(even, low(words), word(codes, v));
-                        odd = _mm512_dpbusd_epi32(odd, high(words), word(codes, 4 + v));
+                        odd = _mm512_dpbusd_epi32(odd, top(words), word(codes, 4 + v));
                     }
                 }
+            }
+            if !matches!(format, Format::Q8_0) {
+                odd = _mm512_srai_epi32::<4>(odd);
             }
             let total = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
             sums = _mm512_fmadd_ps(total, _mm512_mul_ps(_mm512_set1_ps(x.scales[index]), scales), sums);
@@ -136,17 +122,21 @@ pub(super) unsafe fn sums256(format: Format, lines: &[Line], codes: &[i8], x: &[
             let codes = codes.as_ptr().add(256 * block);
             let words = lines.as_ptr().add(layout.block(block));
             sums = match format {
-                Format::Q4_K => with_minimums(words, sums, codes, x, |part, v| {
-                    let words = line(words, 4 + 8 * part + v);
-                    (low(words), high(words))
-                }),
+                Format::Q4_K => {
+                    let head = std::array::from_fn(|index| load(words, index));
+                    with_minimums::<4>(head, sums, codes, x, |part, v| {
+                        let words = load(words, 4 + 8 * part + v);
+                        (low(words), top(words))
+                    })
+                }
                 Format::Q5_K => {
                     let fifth = _mm512_set1_epi8(16);
+                    let head = std::array::from_fn(|index| load(words, index));
+                    let upper: [__m512i; 8] = std::array::from_fn(|v| load(words, 4 + v));
                     // The bit of the part's first 32 columns is moved to the place of the fifth one.
-                    with_minimums(words, sums, codes, x, |part, v| {
-                        let (words, bits) =
-                            (line(words, 12 + 8 * part + v), _mm512_load_si512(words.add(4 + v).cast()));
-                        let bits = _mm512_rorv_epi32(bits, _mm512_set1_epi32(2 * part as i32));
+                    with_minimums::<0>(head, sums, codes, x, |part, v| {
+                        let words = load(words, 12 + 8 * part + v);
+                        let bits = _mm512_rorv_epi32(upper[v], _mm512_set1_epi32(2 * part as i32));
                         let (first, second) = (_mm512_slli_epi32::<4>(bits), _mm512_slli_epi32::<3>(bits));
                         (and_or(first, fifth, low(words)), and_or(second, fifth, high(words)))
                     })
@@ -170,14 +160,15 @@ fn store(sums: __m512) -> [f32; GROUP] {
     stored
 }
 
-/// Adds a block with minimums; `pair` gives word `v` of the two groups of 32 columns in a part of 64.
+/// Adds a block with minimums, whose first four lines are given; `pair` gives word `v` of the two groups of 32 columns in a part of 64, those of the second one
+/// times `2^SHIFT`.
 ///
 /// # Safety
 /// There are the words and the codes of a block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn with_minimums(
-    words: *const Line,
+unsafe fn with_minimums<const SHIFT: u32>(
+    [first, second, third, fourth]: [__m512i; 4],
     sums: __m512,
     codes: *const i8,
     x: &Block256,
@@ -185,8 +176,8 @@ unsafe fn with_minimums(
 ) -> __m512 {
     // SAFETY: the caller's promise.
     unsafe {
-        let (scales, minimums) = both_halves(line(words, 0));
-        let (factors, least) = six_bits([line(words, 1), line(words, 2), line(words, 3)]);
+        let (scales, minimums) = both_halves(first);
+        let (factors, least) = six_bits([second, third, fourth]);
         let mut total = _mm512_setzero_si512();
         for half in 0..2 {
             let mut factors = factors[half];
@@ -197,7 +188,7 @@ unsafe fn with_minimums(
                     even = _mm512_dpbusd_epi32(even, first, word(codes, 16 * part + v));
                     odd = _mm512_dpbusd_epi32(odd, second, word(codes, 16 * part + 8 + v));
                 }
-                for sum in [even, odd] {
+                for sum in [even, _mm512_srai_epi32::<SHIFT>(odd)] {
                     let factor = _mm512_and_si512(factors, _mm512_set1_epi32(255));
                     total = _mm512_add_epi32(total, _mm512_mullo_epi32(sum, factor));
                     factors = _mm512_srli_epi32::<8>(factors);

@@ -37,6 +37,13 @@ pub(super) fn high(words: __m512i) -> __m512i {
     low(_mm512_srli_epi32::<4>(words))
 }
 
+/// The upper four bits of each byte where they are: 16 times as much. A sum of products with them is a multiple of 16.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn top(words: __m512i) -> __m512i {
+    _mm512_and_si512(words, _mm512_set1_epi8(-16))
+}
+
 /// `a & mask | b`.
 #[inline]
 #[target_feature(enable = "avx512f")]
