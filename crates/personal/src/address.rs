@@ -55,13 +55,20 @@ pub(crate) fn address(scan: &mut Scan<'_>, start: usize, run: usize) {
         chinese(scan, start, run);
         return;
     }
-    if run - start > 6 || word_before(text, start) {
+    // A house number: digits, and perhaps a letter.
+    let digits = text[start..run].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 || run - start - digits > 1 || word_before(text, start) {
         return;
     }
     let found = street_after(text, start, run)
         .map(|(end, score)| (start, end, score))
         .or_else(|| street_before(text, start, run).map(|(from, score)| (from, run, score)))
-        .or_else(|| post_box(text, start, run).map(|from| (from, run, 0.6)));
+        .or_else(|| post_box(text, start, run).map(|from| (from, run, 0.6)))
+        .or_else(|| unit_before(text, start, run).map(|from| (from, run, 0.55)))
+        .or_else(|| {
+            let end = capitals_after(text, run)?;
+            scan.has_context(Kind::Address, start, run).then_some((start, end, 0.55))
+        });
     let Some((start, end, score)) = found else { return };
     let (end, more) = rest_of_address(text, end);
     let score = if more { (score + 0.2).min(0.9) } else { score };
@@ -110,6 +117,10 @@ fn street_after(text: &[u8], start: usize, run: usize) -> Option<(usize, f32)> {
             end = to;
             break;
         }
+        // Courts of law are no addresses.
+        if matches!(word, b"Supreme" | b"District" | b"Circuit" | b"High" | b"Appeals") {
+            break;
+        }
         if french && capitals > 0 && capital {
             end = to;
         }
@@ -143,9 +154,14 @@ fn street_before(text: &[u8], start: usize, run: usize) -> Option<(usize, f32)> 
         }
         let name = &text[word..at];
         let first = *name.first()?;
+        if index == 0 && !first.is_ascii_uppercase() && first < 0xC3 {
+            return None;
+        }
         if index == 0 && (first.is_ascii_uppercase() || first >= 0xC3) && name.len() > 5 {
             let ending = ENDINGS.iter().find(|(ending, _)| {
-                name.len() > ending.len() + 1 && name[name.len() - ending.len()..].eq_ignore_ascii_case(ending)
+                name.len() > ending.len() + 2
+                    && !name.ends_with(b"rigade")
+                    && name[name.len() - ending.len()..].eq_ignore_ascii_case(ending)
             });
             if let Some((_, score)) = ending {
                 return Some((word, *score));
@@ -160,6 +176,40 @@ fn street_before(text: &[u8], start: usize, run: usize) -> Option<(usize, f32)> 
         at = word - 1;
     }
     None
+}
+
+/// `Apt. 595`, `Suite 286` at the start of a line or after a comma or figure: where it starts.
+fn unit_before(text: &[u8], start: usize, run: usize) -> Option<usize> {
+    let words: [&[u8]; 6] = [b"Apt. ", b"Apt ", b"Suite ", b"Ste. ", b"Ste ", b"Apartment "];
+    let from = words.iter().find_map(|word| {
+        let from = start.checked_sub(word.len())?;
+        text[from..start].eq_ignore_ascii_case(word).then_some(from)
+    })?;
+    let before = text[..from].iter().rev().find(|byte| **byte != b' ');
+    let sound = before.is_none_or(|byte| matches!(byte, b',' | b'\n' | b'.') || byte.is_ascii_digit());
+    (sound && run - start >= 2 && !word_after(text, run)).then_some(from)
+}
+
+/// The end of one to four capitalised words, and a second number, after a number that ends at `run`.
+fn capitals_after(text: &[u8], run: usize) -> Option<usize> {
+    if text.get(run) != Some(&b' ') {
+        return None;
+    }
+    let mut end = run;
+    for index in 0..4 {
+        let to = word_end(text, end + 1);
+        let first = *text[end + 1..].first()?;
+        let capital = first.is_ascii_uppercase() || matches!(first, 0xC3..=0xDF);
+        let figure = index > 0 && first.is_ascii_digit();
+        if !capital && !figure || to == end + 1 {
+            break;
+        }
+        end = to;
+        if figure || text.get(end) != Some(&b' ') {
+            break;
+        }
+    }
+    (end > run).then_some(end)
 }
 
 /// `P.O. Box 123`: where it starts.

@@ -6,8 +6,8 @@ use crate::kind::Kind::{self, *};
 pub(crate) const WORDS: &[(&[Kind], &str)] = &[
     (
         &[Phone],
-        "phone phones telephone telephones tel telefon telephon call calls calling called mobile mobiles cell \
-        cellphone cellular fax handy whatsapp dial hotline landline contact reach sms text móvil teléfono telefono \
+        "phone phones telephone telephones tel telefon telephon call mobile mobiles cell cellphone \
+        cellular fax handy whatsapp dial hotline landline reach office answering móvil teléfono telefono \
         téléphone celular portable rufnummer telefonnummer mobilnummer ring callback voicemail",
     ),
     (&[TrPhone], "telefon telefonu telefonum numara numarası numaram cep gsm tel phone mobile turkey türkiye"),
@@ -26,7 +26,7 @@ pub(crate) const WORDS: &[(&[Kind], &str)] = &[
     (&[UsItin], "individual taxpayer itin tax payer taxid tin"),
     (&[UsPassport], "passport passports"),
     (&[UkPassport, InPassport, ItPassport, KrPassport, CnPassport, EsPassport, DePassport], "passport passports pass"),
-    (&[UsDriverLicense], "driver drivers driving license licence dl lic cdl permit"),
+    (&[UsDriverLicense], "license licence dl lic cdl"),
     (&[UkDrivingLicence], "driving licence license driver dvla"),
     (&[UsMbi], "medicare mbi beneficiary cms medicaid hic hicn"),
     (&[UsNpi], "npi provider taxonomy"),
@@ -35,7 +35,7 @@ pub(crate) const WORDS: &[(&[Kind], &str)] = &[
     (&[UkNino], "insurance ni nino national"),
     (&[UkPostcode], "postcode post zip postal address delivery mailing shipping"),
     (&[CaPostalCode], "postal postcode zip canada ontario quebec alberta"),
-    (&[UkVehicleRegistration], "vehicle registration plate reg vrn dvla v5c logbook mot car"),
+    (&[UkVehicleRegistration], "vehicle registration plate vrn dvla v5c logbook"),
     (&[InVehicleRegistration], "rto vehicle plate registration"),
     (&[NgVehicleRegistration], "plate vehicle registration"),
     (&[TrLicensePlate], "plaka plakası plate"),
@@ -108,6 +108,7 @@ pub(crate) const WORDS: &[(&[Kind], &str)] = &[
     ),
     (&[Coordinates], "latitude longitude lat lon lng coordinates gps location"),
     (&[CnResidentId], "identity id"),
+    (&[Address], "address addresses live lives living resides moved billing shipping mailing deliver delivery"),
 ];
 
 /// Kinds, and phrases of scripts without spaces, separated by spaces.

@@ -24,9 +24,17 @@ pub(crate) fn card(scan: &mut Scan<'_>, start: usize, run: usize) {
     if !(12..=19).contains(&digits.len()) || word_after(text, end) || is_uniform(digits) || !luhn(digits) {
         return;
     }
-    let score = if single { 0.7 } else { 0.85 };
-    let score = if scan.is_chained(start, end) { score * 0.5 } else { score };
     if let Some((kind, rule)) = issuer(digits) {
+        // Schemes of many lengths and short prefixes fit one number in a hundred.
+        let rare = matches!(rule, "maestro" | "uatp" | "diners" | "dankort" | "mir");
+        let score = match (single, rare) {
+            (true, true) => 0.35,
+            (true, false) => 0.65,
+            (false, _) => 0.85,
+        };
+        let joined = |byte: Option<&u8>| matches!(byte, Some(b'-' | b'/' | b'_' | b'#' | b'&'));
+        let part = joined(start.checked_sub(1).and_then(|before| text.get(before))) || joined(text.get(end));
+        let score = if part || scan.is_chained(start, end) { score * 0.5 } else { score };
         scan.note(Finding { kind, start, end, score, checked: true, rule });
     }
 }
@@ -196,7 +204,7 @@ pub(crate) fn iban(scan: &mut Scan<'_>, start: usize, run: usize) {
                 characters[count] = byte.to_ascii_uppercase();
                 count += 1;
             }
-            Some(b' ' | b'-') if count > 0 && is_alphanumeric(text[end - 1]) => {}
+            Some(b' ' | b'-') if count > 0 && count.is_multiple_of(4) && is_alphanumeric(text[end - 1]) => {}
             _ => return,
         }
         end += 1;

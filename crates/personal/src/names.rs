@@ -300,7 +300,7 @@ fn chinese_before(text: &[u8], at: usize) -> Option<(usize, f32)> {
             // A surname inside a word, as in 柳先生 of 五柳先生, is less sure than one at a border.
             Some(3) if length <= 9 => {
                 let bordered = han_before(text, start).is_none();
-                return Some((start, if bordered || length > 3 { 0.65 } else { 0.55 }));
+                return Some((start, if bordered || length > 3 { 0.65 } else { 0.45 }));
             }
             _ => {}
         }

@@ -153,13 +153,20 @@ pub(crate) fn ipv4(scan: &mut Scan<'_>, scope: IpScope, start: usize, end: usize
     }
     let versioned = text.get(at) == Some(&b'.') && text.get(at + 1).is_some_and(u8::is_ascii_digit);
     let small = octets.iter().all(|octet| *octet < 20);
-    let score = match (versioned, small) {
+    let score = match (versioned || after_version_word(text, start), small) {
         (true, _) => 0.2,
         (false, true) => 0.35,
         (false, false) => 0.75,
     };
     let end = network_end(text, at, 32);
     scan.note(Finding { kind: Kind::IpAddress, start, end, score, checked: false, rule: "ipv4" });
+}
+
+/// True if a word such as `version` or `upgrade to` stands right before.
+fn after_version_word(text: &[u8], start: usize) -> bool {
+    let window = &text[start.saturating_sub(20)..start];
+    let words: [&[u8]; 5] = [b"ersion", b"pgrade", b"elease", b"pdate", b"uild"];
+    window.windows(6).any(|six| words.iter().any(|word| six.starts_with(word)))
 }
 
 /// The end of `/24` after an address that ends at `at`, or `at`.
@@ -250,6 +257,7 @@ fn ipv6(scan: &mut Scan<'_>, scope: IpScope, start: usize, run: usize) {
     }
     let hexdigits = text[start..end].iter().filter(|byte| byte.is_ascii_hexdigit()).count();
     let score = match hexdigits {
+        _ if end > run => 0.8,
         0 => 0.1,
         1..=5 => 0.3,
         _ => 0.75,
@@ -322,7 +330,8 @@ fn bare_domain(scan: &mut Scan<'_>, domains: &Domains, at: usize) {
         return;
     }
     let Some((end, top)) = domain_after(text, start) else { return };
-    if !domains.has(&text[top..end]) || text.get(end) == Some(&b'@') {
+    let alone = text[start..top].eq_ignore_ascii_case(b"www.");
+    if alone || !domains.has(&text[top..end]) || text.get(end) == Some(&b'@') {
         return;
     }
     let end = path_end(text, end);

@@ -3,7 +3,7 @@
 //! A number is read as groups of digits with the marks between them; the lengths of the groups and the
 //! leading digits decide. Facts: ITU-T E.164 country codes and the national numbering plans, as published.
 
-use crate::bytes::{number, word_after, word_before};
+use crate::bytes::{number, run_start, word_after, word_before};
 use crate::finding::Finding;
 use crate::kind::Kind;
 use crate::scan::Scan;
@@ -115,6 +115,17 @@ fn next_group(text: &[u8], end: usize, open: bool) -> Option<(usize, u8, bool)> 
 /// A telephone number that starts at the run of digits `start..run`.
 pub(crate) fn phone(scan: &mut Scan<'_>, start: usize, run: usize) {
     let text = scan.text;
+    // Most numbers are short and stand alone.
+    let goes_on = || match (text.get(run), text.get(run + 1)) {
+        (Some(b' ' | b'-' | b'.' | b'/' | b')'), Some(next)) => {
+            next.is_ascii_digit() || matches!(next, b'(' | b' ' | b'-')
+        }
+        (Some(b'('), Some(next)) => next.is_ascii_digit(),
+        _ => false,
+    };
+    if run - start < 7 && !goes_on() || is_reference(text, start) {
+        return;
+    }
     let Some(groups) = Groups::read(text, start, run) else { return };
     if groups.ends[groups.count - 1].0 < 7 {
         return;
@@ -134,7 +145,13 @@ pub(crate) fn phone(scan: &mut Scan<'_>, start: usize, run: usize) {
         let digits = &groups.digits[..usize::from(total)];
         let lengths = groups.lengths(count);
         let Some((score, rule)) = classify(&groups, digits, &lengths[..count]) else { continue };
-        let chained = count == groups.count && scan.is_chained(start, end) || follows && !groups.plus;
+        // More groups with the same mark before or after: a row of figures rather than a number.
+        let mark = groups.marks[0];
+        let row = count > 1 && groups.marks[..count - 1].iter().all(|other| *other == mark);
+        let more = count < groups.count && row && groups.marks[count - 1] == mark;
+        let before = row && start >= 2 && text[start - 1] == mark && text[start - 2].is_ascii_digit();
+        let chained = count == groups.count && scan.is_chained(start, end) || follows || more || before;
+        let chained = chained && !groups.plus;
         let score = if chained { score * 0.5 } else { score };
         let end = extension_end(text, end);
         // A parenthesis that was opened and not closed inside belongs to the sentence.
@@ -143,6 +160,21 @@ pub(crate) fn phone(scan: &mut Scan<'_>, start: usize, run: usize) {
         scan.note(Finding { kind: Kind::Phone, start: first, end, score, checked: false, rule });
         return;
     }
+}
+
+/// True for figures that name a publication or a fault: `ISBN 0197222749`, `CVE-2024-4741`.
+fn is_reference(text: &[u8], start: usize) -> bool {
+    let mut end = start;
+    while end > 0 && matches!(text[end - 1], b' ' | b':' | b'-' | b'=' | b'#') && start - end < 3 {
+        end -= 1;
+    }
+    if end == start {
+        return false;
+    }
+    let from = run_start(text, end, end.saturating_sub(6));
+    let word = &text[from..end];
+    let words: [&[u8]; 8] = [b"isbn", b"issn", b"cve", b"pmid", b"doi", b"oclc", b"rfc", b"ean"];
+    words.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 
 /// The end of an extension such as `x123` or ` ext. 45` after a number that ends at `end`, or `end`.
@@ -360,14 +392,14 @@ fn elsewhere(digits: &[u8], lengths: &[u8], groups: &Groups) -> Option<(f32, &'s
         ([b'0', b'1', b'0' | b'1' | b'6'..=b'9', ..], [3, 3..=4, 4]) => (0.65, "kr-mobile"),
         ([b'0', b'2' | b'3' | b'6'..=b'8', ..], [2, 3..=4, 4]) => (0.55, "jp-kr-au"),
         ([b'0', b'4', ..], [4, 3, 3]) => (0.6, "au-mobile"),
-        ([b'0', b'1'..=b'9', ..], [3..=5, 2..=4, 2..=4]) if (9..=11).contains(&total) => (0.5, "trunk"),
+        ([b'0', b'1'..=b'9', ..], [3..=5, 2..=4, 2..=4]) if (9..=11).contains(&total) => (0.45, "trunk"),
         ([b'0', b'1'..=b'9', ..], [2..=5, 5..=9]) if (9..=12).contains(&total) => {
             (if slashed || groups.parentheses { 0.55 } else { 0.45 }, "de")
         }
-        ([b'0', b'1'..=b'9', ..], [2..=4, 2..=3, 2..=3, 2..=3, ..]) if (8..=11).contains(&total) => (0.5, "trunk"),
+        ([b'0', b'1'..=b'9', ..], [2..=4, 2..=3, 2..=3, 2..=3, ..]) if (8..=11).contains(&total) => (0.4, "trunk"),
         ([b'8', b'9', ..], [1, 3, 3, 2, 2]) => (0.65, "ru"),
         (_, [2, 4, 4] | [2, 5, 4]) if groups.parentheses => (0.65, "br"),
-        (_, [2, 3, 3]) if groups.parentheses => (0.45, "area"),
+        (_, [2, 3, 3]) if groups.parentheses => (0.5, "area"),
         ([b'6'..=b'9', ..], [5, 5]) => (0.4, "in"),
         ([b'6'..=b'9', ..], [10]) => (0.2, "in"),
         ([b'3', ..], [3, 6..=7] | [3, 3, 4]) => (0.35, "it"),

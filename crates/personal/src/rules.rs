@@ -156,6 +156,10 @@ impl Rules {
         if scan.is_chained(start, end) {
             score *= 0.5;
         }
+        // Numbers are printed in capitals; hashes and names of things are not.
+        if value.iter().any(u8::is_ascii_lowercase) {
+            score *= if checked { 0.6 } else { 0.3 };
+        }
         scan.note(Finding { kind: rule.kind, start, end, score, checked, rule: rule.name });
     }
 }

@@ -36,7 +36,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(InVoter, r"[A-Z]{3}\d{7}", (0.3, 0.3), form_only, 0),
     rule(InVehicleRegistration, r"[A-Z]{1,3}\d{4}", (0.05, 0.05), not_zeros, 0),
     rule(InVehicleRegistration, r"I\d{5}", (0.05, 0.05), not_zeros, 0),
-    rule(InVehicleRegistration, r"[A-Z]{2}\d{1,2}[A-Z]{1,3}\d{4}", (0.2, 0.5), in_plate, 0),
+    rule(InVehicleRegistration, r"[A-Z]{2}\d{1,2}[A-Z]{1,3}\d{4}", (0.2, 0.4), in_plate, 0),
     rule(InVehicleRegistration, r"\d{1,3}C[CD]\d{2,4}", (0.2, 0.2), form_only, 0),
     rule(InVehicleRegistration, r"[2-9]\dBH\d{4}[A-HJ-NP-Z]{2}", (0.6, 0.6), form_only, 0),
     rule(KrBrn, r"\d{3}-\d{2}-\d{5}", (0.0, 0.5), kr_brn, 0),
@@ -65,7 +65,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(UsBankNumber, r"\d{8,17}", (0.1, 0.1), form_only, 0),
     rule(UsDriverLicense, r"[A-Z]\d{1,14}", (0.1, 0.1), us_license, 0),
     rule(UsDriverLicense, r"[A-Z]\d{18}", (0.2, 0.2), form_only, 0),
-    rule(UsDriverLicense, r"[A-Z]{2}\d{3,7}", (0.1, 0.1), form_only, 0),
+    rule(UsDriverLicense, r"[A-Z]{2}\d{3,7}", (0.1, 0.1), us_license, 0),
     rule(UsDriverLicense, r"\d{2}[A-Z]{3}\d{5,6}", (0.15, 0.15), form_only, 0),
     rule(UsDriverLicense, r"[A-Z]\d{6}R", (0.15, 0.15), form_only, 0),
     rule(UsDriverLicense, r"\d{7,9}[A-Z]", (0.1, 0.1), form_only, 0),
@@ -84,7 +84,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(UsSsn, r"\d{5}-\d{4}", (0.1, 0.1), us_ssn, 0),
     rule(UsSsn, r"\d{3}-\d{6}", (0.1, 0.1), us_ssn, 0),
     rule(UsSsn, r"\d{9}", (0.1, 0.1), us_ssn, 0),
-    rule(ZaIdNumber, r"\d{10}[0-2][89]\d", (0.0, 0.7), za_id, 0),
+    rule(ZaIdNumber, r"\d{10}[0-2][89]\d", (0.0, 0.6), za_id, 0),
 ];
 
 fn aba(raw: &[u8]) -> Verdict {
@@ -276,8 +276,8 @@ fn th_tnin(raw: &[u8]) -> Verdict {
 }
 
 fn us_license(raw: &[u8]) -> Verdict {
-    // A letter with one or two digits is too common to be looked at.
-    if raw.len() > 3 { Possible } else { Invalid }
+    // Shorter ones are in use, but so are names of things: `i386`, `a800`.
+    if raw.iter().filter(|byte| byte.is_ascii_digit()).count() >= 5 { Possible } else { Invalid }
 }
 
 fn us_itin(raw: &[u8]) -> Verdict {
