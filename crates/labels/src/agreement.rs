@@ -134,8 +134,13 @@ fn check_counts(counts: &[Vec<u32>]) -> Result<(), LabelsError> {
     let Some(first) = counts.first() else { return Ok(()) };
     for (index, item) in counts.iter().enumerate() {
         if item.len() != first.len() || raters(item) != raters(first) || raters(item) < 2 {
-            let what =
-                format!("item {index} has {} ratings in {} categories, item 0 has {} in {}", raters(item), item.len(), raters(first), first.len());
+            let what = format!(
+                "item {index} has {} ratings in {} categories, item 0 has {} in {}",
+                raters(item),
+                item.len(),
+                raters(first),
+                first.len()
+            );
             return Err(LabelsError::input("ratings", what, hint));
         }
     }

@@ -52,12 +52,7 @@ pub struct ConfidentConfig {
 
 impl Default for ConfidentConfig {
     fn default() -> Self {
-        Self {
-            filter: Filter::default(),
-            ranking: Ranking::default(),
-            examples_per_class_min: 1,
-            noise_share: 1.0,
-        }
+        Self { filter: Filter::default(), ranking: Ranking::default(), examples_per_class_min: 1, noise_share: 1.0 }
     }
 }
 

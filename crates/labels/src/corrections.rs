@@ -278,7 +278,8 @@ fn is_utc_time(text: &str) -> bool {
         return false;
     }
     let rest = &bytes[19..];
-    let fraction = rest.len() > 2 && rest.len() <= 11 && rest[0] == b'.' && rest[1..rest.len() - 1].iter().all(u8::is_ascii_digit);
+    let fraction =
+        rest.len() > 2 && rest.len() <= 11 && rest[0] == b'.' && rest[1..rest.len() - 1].iter().all(u8::is_ascii_digit);
     if rest[rest.len() - 1] != b'Z' || !(rest.len() == 1 || fraction) {
         return false;
     }

@@ -54,9 +54,9 @@ impl Failure for LabelsError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Input { hint, .. } | Self::Corrections { hint, .. } => Some(hint.clone()),
-            Self::Undefined { .. } => {
-                Some("Agreement needs at least two ratings of some items, and more than one value among them.".to_owned())
-            }
+            Self::Undefined { .. } => Some(
+                "Agreement needs at least two ratings of some items, and more than one value among them.".to_owned(),
+            ),
         }
     }
 }

@@ -164,7 +164,7 @@ impl Scale {
     }
 }
 
-/// The hashes of a text's words and pairs of neighbours.
+/// The hashes of a text's words, pairs of neighbours, and the words' runs of 3 to 5 letters.
 fn hash_words(text: &str, salt: u64, hashes: &mut Vec<u64>) {
     hashes.clear();
     let mut end = text.len().min(TEXT_BYTES_MAX);
@@ -172,28 +172,46 @@ fn hash_words(text: &str, salt: u64, hashes: &mut Vec<u64>) {
         end -= 1;
     }
     let mut previous = mix(salt ^ 0x57);
-    let mut word = 0_u64;
-    let mut close = |word: &mut u64| {
-        if *word != 0 {
-            hashes.extend([*word, mix(previous.rotate_left(17) ^ *word)]);
-            previous = *word;
-            *word = 0;
-        }
-    };
-    for letter in text[..end].chars() {
-        if is_own_word(letter) {
-            close(&mut word);
-            word = mix(salt ^ u64::from(letter) << 8);
-            close(&mut word);
-        } else if letter.is_alphanumeric() {
-            for lower in letter.to_lowercase() {
-                word = mix((word ^ salt).wrapping_add(u64::from(lower)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            }
+    let mut word: Vec<char> = Vec::new();
+    for letter in text[..end].chars().chain([' ']) {
+        if letter.is_alphanumeric() && !is_own_word(letter) {
+            word.extend(letter.to_lowercase());
         } else if letter != '\'' {
-            close(&mut word);
+            if !word.is_empty() {
+                previous = push_word(&word, previous, salt, hashes);
+                push_runs(&word, salt, hashes);
+                word.clear();
+            }
+            if is_own_word(letter) {
+                previous = push_word(&[letter], previous, salt, hashes);
+            }
         }
     }
-    close(&mut word);
+}
+
+/// Pushes a word and its pair with the word before it; gives the word's hash.
+fn push_word(word: &[char], previous: u64, salt: u64, hashes: &mut Vec<u64>) -> u64 {
+    let hash = word.iter().fold(salt, |hash, letter| step(hash, *letter));
+    hashes.extend([hash, mix(previous.rotate_left(17) ^ hash)]);
+    hash
+}
+
+/// Pushes the runs of 3 to 5 letters of ` word `, so that spellings and endings count.
+fn push_runs(word: &[char], salt: u64, hashes: &mut Vec<u64>) {
+    let at = |index: usize| if index == 0 || index > word.len() { ' ' } else { word[index - 1] };
+    for first in 0..word.len() {
+        let mut hash = mix(salt ^ 0x3c);
+        for length in 1..=5.min(word.len() + 2 - first) {
+            hash = step(hash, at(first + length - 1));
+            if length >= 3 {
+                hashes.push(hash);
+            }
+        }
+    }
+}
+
+fn step(hash: u64, letter: char) -> u64 {
+    mix(hash.wrapping_add(u64::from(letter)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// Han, kana and Hangul.
@@ -241,7 +259,9 @@ fn number_and_weigh(raw: &Raw) -> Features {
     let numbers: HashMap<u64, (u32, f32)> = kept
         .iter()
         .enumerate()
-        .map(|(id, (hash, count))| (*hash, (id as u32, ((1.0 + rows as f64) / (1.0 + f64::from(*count))).ln() as f32 + 1.0)))
+        .map(|(id, (hash, count))| {
+            (*hash, (id as u32, ((1.0 + rows as f64) / (1.0 + f64::from(*count))).ln() as f32 + 1.0))
+        })
         .collect();
     let mut features = Features { width: kept.len().max(1), offsets: vec![0], ids: Vec::new(), weights: Vec::new() };
     let mut row: Vec<(u32, f32, bool)> = Vec::new();

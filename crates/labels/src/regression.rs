@@ -22,9 +22,8 @@ pub struct NumberIssue {
 /// # Errors
 /// When the lengths differ or a number is not finite.
 pub fn find_number_issues(given: &[f64], predicted: &[f64], score_min: f64) -> Result<Vec<NumberIssue>, LabelsError> {
-    let wrong = |what: String| {
-        Err(LabelsError::input("numbers", what, "Give one finite prediction for each finite target."))
-    };
+    let wrong =
+        |what: String| Err(LabelsError::input("numbers", what, "Give one finite prediction for each finite target."));
     if given.len() != predicted.len() {
         return wrong(format!("{} targets and {} predictions", given.len(), predicted.len()));
     }
