@@ -81,6 +81,24 @@ pub enum DataError {
     /// The preprocessing could not be fitted.
     #[error(transparent)]
     Infer(#[from] InferError),
+    /// The sources could not be found.
+    #[error(transparent)]
+    Sources(#[from] sources::SourcesError),
+    /// Duplicates could not be found.
+    #[error(transparent)]
+    Dedup(#[from] dedup::DedupError),
+    /// The policy for personal data cannot be met.
+    #[error(transparent)]
+    Personal(#[from] personal::PersonalError),
+    /// The rows could not be held against what is expected of them.
+    #[error(transparent)]
+    Tables(#[from] tables::TablesError),
+    /// Labels could not be looked at.
+    #[error(transparent)]
+    Labels(#[from] labels::LabelsError),
+    /// Documents could not be measured.
+    #[error(transparent)]
+    Signals(#[from] signals::SignalsError),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -122,6 +140,7 @@ impl Failure for DataError {
             Self::Engine { .. } => Fault::Internal,
             Self::Dataset(error) => error.fault(),
             Self::Infer(error) => error.fault(),
+            Self::Sources(error) => error.fault(),
             Self::Store(error) => error.fault(),
             Self::Project(error) => error.fault(),
             _ => Fault::User,
@@ -144,6 +163,12 @@ impl Failure for DataError {
             ),
             Self::Dataset(error) => error.hint(),
             Self::Infer(error) => error.hint(),
+            Self::Sources(error) => error.hint(),
+            Self::Dedup(error) => error.hint(),
+            Self::Signals(error) => error.hint(),
+            Self::Tables(error) => error.hint(),
+            Self::Labels(error) => error.hint(),
+            Self::Personal(error) => Some(error.hint()),
             Self::Store(error) => error.hint(),
             Self::Project(error) => error.hint(),
         }

@@ -8,9 +8,9 @@ use base::version::is_name;
 use base::{ColumnType, Value};
 
 use crate::error::DataError;
-use crate::read;
-use crate::source::{self, Source};
-use crate::types::{self, Typed};
+use crate::rows::read;
+use crate::rows::source::{self, Source};
+use crate::rows::types::{self, Typed};
 
 /// Names that outputs usually have, in the order of preference.
 const OUTPUT_NAMES: [&str; 16] = [
@@ -116,7 +116,7 @@ fn look(source: &Source) -> Result<Vec<Look>, DataError> {
             .map_err(|what| DataError::rows(what, "Mend the column, or leave it out."))?;
         let distinct = values
             .iter()
-            .map(|value| crate::clean::key(std::slice::from_ref(value)))
+            .map(|value| crate::rows::key(std::slice::from_ref(value)))
             .collect::<std::collections::HashSet<_>>()
             .len();
         let dates = values.iter().any(|value| !value.is_missing()) && values.iter().all(is_date_or_missing);
@@ -126,7 +126,7 @@ fn look(source: &Source) -> Result<Vec<Look>, DataError> {
 }
 
 fn is_date_or_missing(value: &Value) -> bool {
-    value.as_text().map_or(value.is_missing(), |text| crate::split::date(text.trim()).is_some())
+    value.as_text().map_or(value.is_missing(), |text| crate::rows::split::date(text.trim()).is_some())
 }
 
 /// A project's name from a file's name.

@@ -1,68 +1,21 @@
-//! The plan of the data stage: every file scanned, every column typed, nothing written.
+//! The plan of the data stage, whichever family the project has.
 
-use std::collections::BTreeSet;
-
-use base::project::{CleanConfig, Family, Project, Size, SplitConfig, SplitMethod, TextEncoder};
-use base::{ColumnType, Value};
+use base::project::{Family, Project, Size};
 use dataset::PerSplit;
-use infer::description::{
-    Columns, Encoding, InputDescription, OutputDescription, Target, TextCleaning, TransformerShape,
-};
-use serde_json::{Value as Json, json};
+use infer::description::{Columns, TextCleaning};
 
 use crate::error::DataError;
-use crate::read;
-use crate::source::{self, Source};
-use crate::types::{self, Typed};
-
-/// One column that is read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlannedColumn {
-    /// Its name.
-    pub name: String,
-    /// Its type, and why.
-    pub typed: Typed,
-    /// How it becomes features; of outputs, nothing.
-    pub encoder: Option<Encoder>,
-}
-
-/// How text becomes features, sizes filled in.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Encoder {
-    /// Bags of n-grams.
-    Bag {
-        /// Lengths of word n-grams.
-        word_ngrams: [u32; 2],
-        /// Lengths of character n-grams.
-        character_ngrams: [u32; 2],
-        /// Buckets of each bag.
-        buckets: u32,
-    },
-    /// A transformer over tokens.
-    Transformer {
-        /// The longest text.
-        tokens_max: usize,
-    },
-}
+use crate::{documents, rows};
 
 /// What the data stage will do.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    pub(crate) family: Family,
-    pub(crate) sources: Vec<Source>,
-    pub(crate) inputs: Vec<PlannedColumn>,
-    pub(crate) outputs: Vec<PlannedColumn>,
-    /// The column to split by, where it is neither input nor output it is read besides.
-    pub(crate) split_by: Option<String>,
-    pub(crate) split: SplitConfig,
-    pub(crate) clean: CleanConfig,
-    pub(crate) intercept: bool,
-    pub(crate) vocabulary: usize,
-    pub(crate) seed: u64,
-    rows: u64,
-    bytes: u64,
-    samples: Vec<Vec<Value>>,
-    given: PerSplit,
+pub struct Plan(pub(crate) Kind);
+
+/// Rows of a table, or documents.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    Rows(Box<rows::Plan>),
+    Documents(Box<documents::Plan>),
 }
 
 /// Looks at the data and plans the stage.
@@ -70,51 +23,80 @@ pub struct Plan {
 /// # Errors
 /// [`DataError`] for everything that is wrong with the files and columns.
 pub fn plan(project: &Project) -> Result<Plan, DataError> {
-    let file = &project.file;
-    let mut sources = source::find(project)?;
-    let (mut rows, mut bytes, mut given) = (0, 0, PerSplit::default());
-    for source in &mut sources {
-        source::scan(source)?;
-        let count = if source.format == base::project::DataFormat::Parquet {
-            source.columns = read::parquet_columns(source)?;
-            read::parquet_rows(source)?
-        } else {
-            source.lines.len() as u64
-        };
-        if count == 0 {
-            return Err(DataError::file(&source.path, "it has no rows", "Check that it was written completely."));
-        }
-        rows += count;
-        bytes += source.size_bytes;
-        if let Some(split) = source.split {
-            *given.of(split) += count;
+    Ok(Plan(match project.file.family {
+        Family::Predict => Kind::Rows(Box::new(rows::plan(project)?)),
+        Family::Language => Kind::Documents(Box::new(documents::plan(project)?)),
+    }))
+}
+
+impl Plan {
+    /// Rows in the sources: counted in tables, estimated in documents from the beginning of each source.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        match &self.0 {
+            Kind::Rows(plan) => plan.rows(),
+            Kind::Documents(plan) => plan.rows(),
         }
     }
-    let mut plan = Plan {
-        family: file.family,
-        sources,
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        split_by: file.data.split.by.clone(),
-        split: file.data.split.clone(),
-        clean: file.data.clean.clone(),
-        intercept: file.model.intercept,
-        vocabulary: vocabulary(project),
-        seed: u64::from(file.seed),
-        rows,
-        bytes,
-        samples: Vec::new(),
-        given,
-    };
-    match file.family {
-        Family::Predict => plan.type_columns(project)?,
-        Family::Language => plan.find_text(project)?,
+
+    /// Bytes of the sources, counted; of those whose size nobody tells, nothing.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match &self.0 {
+            Kind::Rows(plan) => plan.bytes(),
+            Kind::Documents(plan) => plan.bytes(),
+        }
     }
-    Ok(plan)
+
+    /// What was derived, one line each, for people.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        match &self.0 {
+            Kind::Rows(plan) => plan.notes(),
+            Kind::Documents(plan) => plan.notes(),
+        }
+    }
+
+    /// The rows of each split, estimated before the stage has run: as if nothing were dropped.
+    #[must_use]
+    pub fn split_estimate(&self) -> PerSplit {
+        match &self.0 {
+            Kind::Rows(plan) => plan.split_estimate(),
+            Kind::Documents(plan) => plan.split_estimate(),
+        }
+    }
+
+    /// Inputs and outputs as the stage would fit them, from the rows looked at: sizes hold, scales do not. Only of
+    /// `predict` projects; of others, none.
+    #[must_use]
+    pub fn columns_estimate(&self) -> Columns {
+        match &self.0 {
+            Kind::Rows(plan) => plan.columns_estimate(),
+            Kind::Documents(plan) => Columns { clean: plan.cleaning(), inputs: Vec::new(), outputs: Vec::new() },
+        }
+    }
+
+    /// The vocabulary and cleaning of a language project, and its tokens estimated at three bytes each.
+    #[must_use]
+    pub fn language_estimate(&self) -> (TextCleaning, usize, PerSplit) {
+        match &self.0 {
+            Kind::Rows(plan) => (plan.cleaning(), plan.vocabulary, PerSplit::default()),
+            Kind::Documents(plan) => plan.language_estimate(),
+        }
+    }
+
+    /// The family of the project.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        match self.0 {
+            Kind::Rows(_) => Family::Predict,
+            Kind::Documents(_) => Family::Language,
+        }
+    }
 }
 
 /// The size of the vocabulary that is trained.
-fn vocabulary(project: &Project) -> usize {
+pub(crate) fn vocabulary(project: &Project) -> usize {
     let model = &project.file.model;
     model.vocabulary.map_or(
         match model.size {
@@ -124,276 +106,4 @@ fn vocabulary(project: &Project) -> usize {
         },
         |vocabulary| vocabulary as usize,
     )
-}
-
-impl Plan {
-    fn type_columns(&mut self, project: &Project) -> Result<(), DataError> {
-        let file = &project.file;
-        let mut names: Vec<String> = file.input.iter().map(|input| input.column.clone()).collect();
-        names.extend(file.output.iter().map(|output| output.column.clone()));
-        let extra = self.split_by.iter().filter(|by| !names.contains(by)).cloned().collect::<Vec<_>>();
-        for source in &self.sources {
-            for name in names.iter().chain(&extra) {
-                if !source.columns.contains(name) {
-                    let known = source.columns.clone();
-                    return Err(DataError::Column { column: name.clone(), path: source.path.clone(), known });
-                }
-            }
-        }
-        let samples = self.look(&names)?;
-        let wrong =
-            |what: String| DataError::rows(what, "Give the column another `type` in yard.toml, or mend its values.");
-        for (input, values) in file.input.iter().zip(&samples) {
-            let given = input.column_type.or(input.encoder.map(|_| ColumnType::Text));
-            let typed = types::infer(&input.column, given, false, values).map_err(wrong)?;
-            let encoder = (typed.column_type == ColumnType::Text).then(|| match input.encoder {
-                Some(TextEncoder::Transformer) => {
-                    Encoder::Transformer { tokens_max: input.tokens_max.unwrap_or(64) as usize }
-                }
-                _ => Encoder::Bag {
-                    word_ngrams: input.word_ngrams.unwrap_or([1, 2]),
-                    character_ngrams: input.character_ngrams.unwrap_or([2, 5]),
-                    buckets: input.buckets.unwrap_or(16_384),
-                },
-            });
-            self.inputs.push(PlannedColumn { name: input.column.clone(), typed, encoder });
-        }
-        for (output, values) in file.output.iter().zip(&samples[file.input.len()..]) {
-            let typed = types::infer(&output.column, output.column_type, true, values).map_err(wrong)?;
-            self.outputs.push(PlannedColumn { name: output.column.clone(), typed, encoder: None });
-        }
-        self.settle_split()?;
-        self.samples = samples;
-        Ok(())
-    }
-
-    /// `auto` becomes stratified by the first class there is, or random.
-    fn settle_split(&mut self) -> Result<(), DataError> {
-        let class = self.outputs.iter().find(|output| output.typed.column_type != ColumnType::Number);
-        match self.split.method {
-            SplitMethod::Auto => {
-                self.split.method = if class.is_some() { SplitMethod::Stratified } else { SplitMethod::Random };
-            }
-            SplitMethod::Stratified if class.is_none() && self.split_by.is_none() => {
-                return Err(DataError::rows(
-                    "there is no class to stratify by",
-                    "Give data.split.by, or use method = \"random\".",
-                ));
-            }
-            _ => {}
-        }
-        if self.split.method == SplitMethod::Stratified && self.split_by.is_none() {
-            self.split_by = class.map(|output| output.name.clone());
-        }
-        Ok(())
-    }
-
-    fn find_text(&mut self, project: &Project) -> Result<(), DataError> {
-        if self.split.method == SplitMethod::Auto {
-            self.split.method = SplitMethod::Random;
-        }
-        for source in &self.sources {
-            let wanted = project.file.data.text_column.clone().unwrap_or_else(|| "text".to_owned());
-            if !source.columns.contains(&wanted) {
-                return Err(DataError::Column {
-                    column: wanted,
-                    path: source.path.clone(),
-                    known: source.columns.clone(),
-                });
-            }
-            let typed =
-                Typed { column_type: ColumnType::Text, why: "the text of a language model".to_owned(), labels: None };
-            if self.inputs.is_empty() {
-                self.inputs.push(PlannedColumn { name: wanted, typed, encoder: None });
-            }
-        }
-        Ok(())
-    }
-
-    /// The first values of columns, over all sources.
-    fn look(&self, names: &[String]) -> Result<Vec<Vec<Value>>, DataError> {
-        let mut samples: Vec<Vec<Value>> = vec![Vec::new(); names.len()];
-        let share = types::ROWS_LOOKED_AT / self.sources.len().max(1);
-        for source in &self.sources {
-            let mut count = 0;
-            read::read(source, names, |row| {
-                for (sample, value) in samples.iter_mut().zip(row) {
-                    sample.push(value);
-                }
-                count += 1;
-                Ok(count < share.max(1))
-            })?;
-        }
-        Ok(samples)
-    }
-
-    /// How text is cleaned; a language model's text keeps its inner blanks.
-    pub(crate) fn cleaning(&self) -> TextCleaning {
-        let whitespace = self.clean.whitespace && self.family == Family::Predict;
-        TextCleaning { unicode: self.clean.unicode, whitespace }
-    }
-
-    /// What the result depends on, besides the files and the seed.
-    pub(crate) fn config(&self) -> Json {
-        let column = |column: &PlannedColumn| {
-            let encoder = match &column.encoder {
-                None => Json::Null,
-                Some(Encoder::Bag { word_ngrams, character_ngrams, buckets }) => {
-                    json!(["bag", word_ngrams, character_ngrams, buckets])
-                }
-                Some(Encoder::Transformer { tokens_max }) => json!(["transformer", tokens_max]),
-            };
-            json!([column.name, column.typed.column_type, column.typed.labels, encoder])
-        };
-        let tokenized = self.family == Family::Language
-            || self.inputs.iter().any(|input| matches!(input.encoder, Some(Encoder::Transformer { .. })));
-        json!({
-            "family": self.family,
-            "inputs": self.inputs.iter().map(column).collect::<Vec<_>>(),
-            "outputs": self.outputs.iter().map(column).collect::<Vec<_>>(),
-            "split": self.split, "split_by": self.split_by, "clean": self.clean, "intercept": self.intercept,
-            "vocabulary": tokenized.then_some(self.vocabulary),
-            "sources": self.sources.iter().map(|source| json!([source.name, source.format, source.split])).collect::<Vec<_>>(),
-        })
-    }
-
-    /// Rows in the sources, counted.
-    #[must_use]
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Bytes of the sources, counted.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// What was derived, one line each, for people.
-    #[must_use]
-    pub fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        for source in &self.sources {
-            let rows = if source.lines.is_empty() {
-                String::new()
-            } else {
-                format!("{} rows, ", base::units::count(source.lines.len() as u64))
-            };
-            let mark = if source.mark { ", its byte order mark is skipped" } else { "" };
-            notes.push(format!("source {}: {rows}{}{mark}", source.name, base::units::bytes(source.size_bytes)));
-        }
-        for (role, columns) in [("input", &self.inputs), ("output", &self.outputs)] {
-            for column in columns {
-                notes.push(format!(
-                    "{role} {}: {} ({})",
-                    column.name,
-                    column.typed.column_type.name(),
-                    column.typed.why
-                ));
-            }
-        }
-        let by = self.split_by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
-        let method = serde_json::to_value(self.split.method)
-            .ok()
-            .and_then(|name| name.as_str().map(str::to_owned))
-            .unwrap_or_default();
-        notes.push(format!(
-            "split: {method}{by}{}",
-            if self.given == PerSplit::default() { "" } else { ", for validation only: the splits are given" }
-        ));
-        notes
-    }
-
-    /// The rows of each split, estimated before the stage has run: as if nothing were dropped.
-    #[must_use]
-    pub fn split_estimate(&self) -> PerSplit {
-        let share = |rows: u64, share: f64| (rows as f64 * share).round() as u64;
-        if self.given == PerSplit::default() {
-            let valid = share(self.rows, self.split.valid);
-            let test = share(self.rows, self.split.test);
-            return PerSplit { train: self.rows.saturating_sub(valid + test), valid, test };
-        }
-        let mut rows = self.given;
-        if rows.valid == 0 {
-            rows.valid = share(rows.train, self.split.valid);
-            rows.train -= rows.valid;
-        }
-        rows
-    }
-
-    /// Inputs and outputs as the stage would fit them, from the rows looked at: sizes hold, scales do
-    /// not. Only of `predict` projects.
-    #[must_use]
-    pub fn columns_estimate(&self) -> Columns {
-        let mut offset = 0;
-        let mut inputs = Vec::new();
-        for (column, values) in self.inputs.iter().zip(&self.samples) {
-            let encoding = encoding_of(column, || labels(values), self.vocabulary);
-            let input =
-                InputDescription { name: column.name.clone(), column_type: column.typed.column_type, encoding, offset };
-            offset += input.sparse_features();
-            inputs.push(input);
-        }
-        let outputs = self.outputs.iter().zip(self.samples.iter().skip(self.inputs.len()));
-        let outputs = outputs.map(|(column, values)| output_of(column, || labels(values))).collect();
-        Columns { clean: self.cleaning(), inputs, outputs }
-    }
-
-    /// The vocabulary and cleaning of a language project, and its tokens estimated at three bytes each.
-    #[must_use]
-    pub fn language_estimate(&self) -> (TextCleaning, usize, PerSplit) {
-        let rows = self.split_estimate();
-        let tokens = |part: u64| (self.bytes as f64 / 3.0 * part as f64 / self.rows.max(1) as f64) as u64;
-        (
-            self.cleaning(),
-            self.vocabulary,
-            PerSplit { train: tokens(rows.train), valid: tokens(rows.valid), test: tokens(rows.test) },
-        )
-    }
-
-    /// The family of the project.
-    #[must_use]
-    pub fn family(&self) -> Family {
-        self.family
-    }
-}
-
-/// The sorted, distinct labels among the values looked at.
-fn labels(values: &[Value]) -> Vec<String> {
-    values.iter().filter_map(Value::as_text).map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
-}
-
-/// The encoding of an input, with labels as far as they are known; scales are fitted later.
-pub(crate) fn encoding_of(column: &PlannedColumn, labels: impl FnOnce() -> Vec<String>, vocabulary: usize) -> Encoding {
-    match (column.typed.column_type, &column.encoder) {
-        (ColumnType::Number, _) => Encoding::Number { mean: 0.0, deviation: 1.0 },
-        (ColumnType::Binary, _) => Encoding::Binary { labels: binary_labels(column) },
-        (ColumnType::Text, Some(Encoder::Transformer { tokens_max })) => {
-            Encoding::Transformer { shape: shape_of(vocabulary), tokens_max: *tokens_max }
-        }
-        (ColumnType::Text, Some(Encoder::Bag { word_ngrams, character_ngrams, buckets })) => {
-            Encoding::Bag { word_ngrams: *word_ngrams, character_ngrams: *character_ngrams, buckets: *buckets }
-        }
-        _ => Encoding::Category { labels: labels() },
-    }
-}
-
-/// An output, with labels as far as they are known; scales are fitted later.
-pub(crate) fn output_of(column: &PlannedColumn, labels: impl FnOnce() -> Vec<String>) -> OutputDescription {
-    let target = match column.typed.column_type {
-        ColumnType::Number => Target::Number { mean: 0.0, deviation: 1.0 },
-        ColumnType::Binary => Target::Binary { labels: binary_labels(column) },
-        _ => Target::Category { labels: labels() },
-    };
-    // Weight and loss are the training's to say; changing them must not run this stage again.
-    OutputDescription { name: column.name.clone(), target, weight: 1.0, squared: false }
-}
-
-fn binary_labels(column: &PlannedColumn) -> [String; 2] {
-    column.typed.labels.clone().unwrap_or_else(|| ["false".to_owned(), "true".to_owned()])
-}
-
-/// Only the vocabulary is known here; the training derives the rest.
-fn shape_of(vocabulary: usize) -> TransformerShape {
-    TransformerShape::llama(vocabulary, 2, 1, 1, 2, false)
 }

@@ -247,7 +247,7 @@ mod tests {
             source: "a.jsonl".to_owned(),
             line: row + 1,
             why: "train".to_owned(),
-            of: (row % 3 == 0).then_some(row / 2),
+            of: row.is_multiple_of(3).then_some(row / 2),
             text: format!("text {row} 词"),
             hash: [row as u8; 16],
             signals: vec![row as f32, f32::NAN],

@@ -27,7 +27,7 @@ pub use language::{
     Document, LANGUAGE_FILE, LanguageInfo, TestWriter, Tokens, TokensWriter, read_documents, read_tokens,
     write_documents, write_tokens,
 };
-pub use ledger::{LEDGER_FILE, LedgerEntry, LedgerWriter, read_ledger};
+pub use ledger::{Counts as LedgerCounts, LEDGER_FILE, LedgerEntry, LedgerWriter, read_ledger};
 pub use quality::{
     Balance, ColumnQuality, DocumentsQuality, Drift, Histogram, Licence, NumberQuality, QUALITY_FILE, Quality,
     SAMPLE_ROWS, Sample, SignalQuality, Step,

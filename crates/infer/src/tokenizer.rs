@@ -2,24 +2,23 @@
 //! with one special token, [`END_OF_TEXT`]. `decode(encode(x)) == x` for every text, also for a text
 //! that holds the words `<|endoftext|>`: the special token is only ever added by us.
 //!
-//! Training and encoding are done by the `tokenizers` crate; the file is its `tokenizer.json`, which
-//! other programs read. Decoding is done here, so that a stream never shows half a character.
+//! Training and encoding are done by `tokenizer`; the file is a `tokenizer.json`, which other programs read. Decoding is
+//! done here, so that a stream never shows half a character.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use tokenizers::models::bpe::{BPE, BpeTrainer};
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, Tokenizer, Trainer as _};
-use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
+use serde_json::Value as Json;
+use tokenizer::Tokenizer;
+use tokenizer::train::{Alphabet, Scheme, SplitPattern, Trainer, TrainerConfig};
 
 use crate::description::END_OF_TEXT;
 use crate::error::InferError;
 use crate::formats::vocabulary::Vocabulary;
 
-/// How much text a vocabulary is learned from; what comes after is not looked at. The trainer counts
-/// pairs of tokens in 32 signed bits, and no pair can occur more often than there are bytes.
-pub const TRAIN_BYTES_MAX: usize = 1 << 30;
+/// The memory that learning a vocabulary may take for its words.
+const TRAIN_MEMORY_BYTES_MAX: usize = 512 << 20;
 /// The largest vocabulary: tokens are stored in 16 bits.
 pub const VOCABULARY_MAX: usize = 1 << 16;
 /// The smallest vocabulary: all bytes, and the end of a text.
@@ -63,39 +62,14 @@ impl std::fmt::Debug for TextTokenizer {
 
 impl TextTokenizer {
     /// Learns a vocabulary of at most `vocabulary` tokens; a small text gives fewer. The same texts
-    /// give the same tokenizer. At most [`TRAIN_BYTES_MAX`] bytes are looked at.
+    /// give the same tokenizer.
     ///
     /// # Errors
-    /// [`InferError::Tokenizer`] when the size is out of bounds or the crate fails.
+    /// [`InferError::Tokenizer`] when the size is out of bounds or there is no room for temporary files.
     pub fn train<'a>(texts: impl Iterator<Item = &'a str>, vocabulary: usize) -> Result<Self, InferError> {
-        if !(VOCABULARY_MIN..=VOCABULARY_MAX).contains(&vocabulary) {
-            let what = format!("a vocabulary has {VOCABULARY_MIN} to {VOCABULARY_MAX} tokens, not {vocabulary}");
-            return Err(fail("train")(what));
-        }
-        let mut left = TRAIN_BYTES_MAX;
-        let texts: Vec<&str> = texts
-            .take_while(|text| {
-                let fits = text.len() <= left;
-                left = left.saturating_sub(text.len());
-                fits
-            })
-            .collect();
-        let byte_level = ByteLevel::new(false, false, true);
-        let mut trainer = BpeTrainer::builder()
-            .vocab_size(vocabulary)
-            .min_frequency(2)
-            .show_progress(false)
-            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-            .special_tokens(vec![AddedToken::from(END_OF_TEXT, true)])
-            .build();
-        trainer.feed(texts.iter(), |text| split(byte_level, text)).map_err(fail("train"))?;
-        let mut model = BPE::default();
-        let special = trainer.train(&mut model).map_err(fail("train"))?;
-        let mut tokenizer = Tokenizer::new(ModelWrapper::BPE(model));
-        tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(byte_level)));
-        tokenizer.with_decoder(Some(DecoderWrapper::ByteLevel(byte_level)));
-        tokenizer.add_special_tokens(special).map_err(fail("train"))?;
-        Self::new(tokenizer).map_err(fail("train"))
+        let mut trainer = TextTrainer::new(vocabulary, 0, Arc::default())?;
+        trainer.0.feed_from(texts).map_err(fail("train"))?;
+        trainer.finish()
     }
 
     /// Reads `tokenizer.json`.
@@ -120,9 +94,9 @@ impl TextTokenizer {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        // The crate panics on some of what is not JSON.
-        serde_json::from_slice::<serde_json::Value>(bytes).map_err(|error| error.to_string())?;
-        Tokenizer::from_bytes(bytes).map_err(|error| error.to_string()).and_then(Self::new)
+        let json = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+        let tokenizer = Tokenizer::from_json(json.to_owned()).map_err(|error| error.to_string())?;
+        Self::new(tokenizer)
     }
 
     /// Writes `tokenizer.json`, atomically; equal tokenizers give equal bytes.
@@ -133,19 +107,19 @@ impl TextTokenizer {
         let Encoder::Own(tokenizer) = &self.0.encoder else {
             return Err(fail("write")("it is that of another program's file, which holds it already"));
         };
-        let text = tokenizer.to_string(false).map_err(fail("write"))?;
-        base::files::write_atomically(path, text.as_bytes()).map_err(InferError::io("write", path))
+        base::files::write_atomically(path, tokenizer.to_json().as_bytes()).map_err(InferError::io("write", path))
     }
 
     /// The tokens of a text. Nothing is added at either end.
     ///
     /// # Errors
-    /// [`InferError::Tokenizer`] when the crate fails, which no text should make it do.
+    /// [`InferError::Tokenizer`] when the text cannot be encoded, which none should be.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, InferError> {
         match &self.0.encoder {
             Encoder::Own(tokenizer) => {
-                let encoding = tokenizer.encode_fast(text, false).map_err(fail("use"))?;
-                Ok(encoding.get_ids().to_vec())
+                let mut tokens = Vec::new();
+                tokenizer.encode(text, false, &mut tokens).map_err(fail("use"))?;
+                Ok(tokens)
             }
             Encoder::Foreign(vocabulary) => vocabulary.encode(text, false),
         }
@@ -190,21 +164,20 @@ impl TextTokenizer {
     }
 
     /// Builds the tables, and checks that the tokenizer can do what the type promises.
-    fn new(mut tokenizer: Tokenizer) -> Result<Self, String> {
-        let size = tokenizer.get_vocab_size(true);
+    fn new(tokenizer: Tokenizer) -> Result<Self, String> {
+        let size = tokenizer.vocabulary_size();
         if !(VOCABULARY_MIN..=VOCABULARY_MAX).contains(&size) {
             return Err(format!("its vocabulary has {size} tokens, not {VOCABULARY_MIN} to {VOCABULARY_MAX}"));
         }
-        let byte_level = PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, true));
-        if tokenizer.get_pre_tokenizer() != Some(&byte_level) || tokenizer.get_normalizer().is_some() {
+        let file: Json = serde_json::from_str(tokenizer.to_json()).map_err(|error| error.to_string())?;
+        if !splits_bytes(&file["pre_tokenizer"]) || !file["normalizer"].is_null() || file["model"]["type"] != "BPE" {
             return Err("it is not a byte-level tokenizer without normaliser".to_owned());
         }
-        let truncates = tokenizer.get_truncation().is_some() || tokenizer.get_padding().is_some();
-        if truncates || tokenizer.get_post_processor().is_some() {
+        if ["truncation", "padding", "post_processor"].iter().any(|key| !file[key].is_null()) {
             return Err("it cuts, pads or adds tokens".to_owned());
         }
         let end_of_text = tokenizer.token_to_id(END_OF_TEXT).ok_or(format!("it has no token {END_OF_TEXT}"))?;
-        if tokenizer.get_added_vocabulary().len() != 1 {
+        if file["added_tokens"].as_array().map_or(0, Vec::len) != 1 {
             return Err(format!("it has special tokens besides {END_OF_TEXT}"));
         }
         let size_u32 = u32::try_from(size).map_err(|error| error.to_string())?;
@@ -217,8 +190,68 @@ impl TextTokenizer {
         if single.len() != 256 {
             return Err(format!("{} bytes have no token of their own", 256 - single.len()));
         }
-        tokenizer.set_encode_special_tokens(true);
-        Ok(Self(Arc::new(Tables { encoder: Encoder::Own(Box::new(tokenizer)), bytes, end_of_text })))
+        let tokenizer = Box::new(tokenizer.with_special_tokens_in_text(false));
+        Ok(Self(Arc::new(Tables { encoder: Encoder::Own(tokenizer), bytes, end_of_text })))
+    }
+}
+
+/// Whether a step splits a text and turns it into bytes, and does nothing else.
+fn splits_bytes(step: &Json) -> bool {
+    match step["type"].as_str() {
+        Some("ByteLevel") => step["add_prefix_space"] == false,
+        Some("Split") => step["behavior"] == "Isolated",
+        Some("Sequence") => step["pretokenizers"].as_array().is_some_and(|steps| {
+            steps.iter().all(splits_bytes) && steps.last().is_some_and(|last| last["type"] == "ByteLevel")
+        }),
+        _ => false,
+    }
+}
+
+/// Learns a vocabulary from texts that come one after the other.
+#[derive(Debug)]
+pub struct TextTrainer(Trainer);
+
+impl TextTrainer {
+    /// Begins; `threads` of 0 are as many as there are processors, and `stop` ends the learning.
+    ///
+    /// # Errors
+    /// [`InferError::Tokenizer`] when the size is out of bounds.
+    pub fn new(vocabulary: usize, threads: usize, stop: Arc<AtomicBool>) -> Result<Self, InferError> {
+        if !(VOCABULARY_MIN..=VOCABULARY_MAX).contains(&vocabulary) {
+            let what = format!("a vocabulary has {VOCABULARY_MIN} to {VOCABULARY_MAX} tokens, not {vocabulary}");
+            return Err(fail("train")(what));
+        }
+        let config = TrainerConfig {
+            scheme: Scheme::Bpe { alphabet: Alphabet::Bytes { split: SplitPattern::Gpt2 } },
+            vocabulary_size: vocabulary,
+            min_frequency: 2,
+            special_tokens: vec![END_OF_TEXT.to_owned()],
+            initial_alphabet: (0..0x180)
+                .filter_map(char::from_u32)
+                .filter(|letter| byte_of(*letter).is_some())
+                .collect(),
+            memory_bytes_max: TRAIN_MEMORY_BYTES_MAX,
+            threads,
+            ..TrainerConfig::default()
+        };
+        Ok(Self(Trainer::new(config).map_err(fail("train"))?.with_stop(stop)))
+    }
+
+    /// Takes texts. Neither their order nor how they are divided among calls makes a difference.
+    ///
+    /// # Errors
+    /// [`InferError::Tokenizer`] when there is no room for temporary files.
+    pub fn feed(&mut self, texts: &[&str]) -> Result<(), InferError> {
+        self.0.feed(texts).map_err(fail("train"))
+    }
+
+    /// Learns.
+    ///
+    /// # Errors
+    /// [`InferError::Tokenizer`] when there is no room for temporary files, or the work was stopped.
+    pub fn finish(self) -> Result<TextTokenizer, InferError> {
+        let tokenizer = self.0.finish(&mut |_| ()).map_err(fail("train"))?;
+        TextTokenizer::new(tokenizer).map_err(fail("train"))
     }
 }
 
@@ -275,14 +308,6 @@ fn fail<E: ToString>(verb: &'static str) -> impl FnOnce(E) -> InferError {
     move |error| InferError::Tokenizer { verb, what: error.to_string() }
 }
 
-/// The words that merges stay within, in the byte-level alphabet.
-fn split(byte_level: ByteLevel, text: &str) -> tokenizers::Result<Vec<String>> {
-    let mut text = PreTokenizedString::from(text);
-    byte_level.pre_tokenize(&mut text)?;
-    let words = text.get_splits(OffsetReferential::Original, OffsetType::None);
-    Ok(words.into_iter().map(|(word, _, _)| word.to_owned()).collect())
-}
-
 /// The bytes behind a token in GPT-2's alphabet: printable Latin-1 characters stand for themselves,
 /// and the other bytes, in order, for the characters from U+0100 on.
 fn bytes_of(token: &str) -> Result<Vec<u8>, String> {
@@ -316,7 +341,7 @@ mod tests {
     fn training_is_deterministic_and_merges_what_is_frequent() {
         let one = tokenizer();
         let text = |one: &TextTokenizer| match &one.0.encoder {
-            Encoder::Own(tokenizer) => tokenizer.to_string(false).unwrap(),
+            Encoder::Own(tokenizer) => tokenizer.to_json().to_owned(),
             Encoder::Foreign(_) => unreachable!(),
         };
         assert_eq!(text(&one), text(&tokenizer()));
@@ -333,10 +358,9 @@ mod tests {
 
     #[test]
     fn every_byte_has_its_character() {
-        let all: std::collections::BTreeSet<u8> =
-            ByteLevel::alphabet().into_iter().map(|c| byte_of(c).unwrap()).collect();
+        let all: std::collections::BTreeSet<u8> = (0..0x180).filter_map(char::from_u32).filter_map(byte_of).collect();
         assert_eq!(all.len(), 256);
-        // Our table is the crate's: what it encodes we decode.
+        // Our table is that of `tokenizer`: what it encodes we decode.
         let one = tokenizer();
         let text: String = (0..0x250).filter_map(char::from_u32).collect();
         assert_eq!(one.decode(&one.encode(&text).unwrap()), text);

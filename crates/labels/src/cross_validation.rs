@@ -93,6 +93,42 @@ pub fn cross_validate_features(
     Probabilities::new(classes, values)
 }
 
+/// The class probabilities of all rows, by a model of the rows that have a label (`None` where one has none). Of labelled
+/// rows they are those of a model that has seen them.
+///
+/// # Errors
+/// When features and labels do not fit each other, or no row has a label.
+pub fn predict_unlabelled(
+    features: &Features,
+    labels: &[Option<u32>],
+    classes: usize,
+    config: &CrossValidationConfig,
+) -> Result<Probabilities, LabelsError> {
+    check(features, labels.len(), classes, config)?;
+    let known = labels.iter().flatten();
+    if known.clone().count() == 0 || known.clone().any(|label| *label as usize >= classes) {
+        let what = format!("no row has a label, or one is beyond the {classes} classes");
+        return Err(LabelsError::input("labels", what, "Number the classes from 0, and label some rows."));
+    }
+    // Rows without a label are the fold that is held out.
+    let folds: Vec<usize> = labels.iter().map(|label| usize::from(label.is_none())).collect();
+    let model = fit(features, classes, &folds, 1, config, |scores, row| {
+        softmax(scores);
+        if let Some(label) = labels[row] {
+            scores[label as usize] -= 1.0;
+        }
+    });
+    let mut scores = vec![0.0; classes];
+    let mut values = Vec::with_capacity(labels.len() * classes);
+    for row in 0..labels.len() {
+        model.scores(features.row(row), &mut scores);
+        softmax(&mut scores);
+        let sum: f64 = scores.iter().map(|score| f64::from(*score)).sum();
+        values.extend(scores.iter().map(|score| f64::from(*score) / sum));
+    }
+    Probabilities::new(classes, values)
+}
+
 /// Out-of-sample predictions of numbers (least squares on standardised targets).
 ///
 /// # Errors

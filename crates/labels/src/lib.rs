@@ -28,7 +28,9 @@ pub use active::{Pick, SelectConfig, Strategy, Uncertainty, select};
 pub use bootstrap::{BootstrapConfig, Interval};
 pub use confident::{ConfidentConfig, ConfidentJoint, Filter, LabelIssue, Ranking, confident_joint, find_label_issues};
 pub use corrections::{Applied, Correction, LabelledRow, apply, read_corrections, row_key, write_corrections};
-pub use cross_validation::{CrossValidationConfig, cross_validate, cross_validate_features, cross_validate_numbers};
+pub use cross_validation::{
+    CrossValidationConfig, cross_validate, cross_validate_features, cross_validate_numbers, predict_unlabelled,
+};
 pub use error::LabelsError;
 pub use features::{Features, featurize};
 pub use probabilities::Probabilities;

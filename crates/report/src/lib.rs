@@ -11,6 +11,7 @@ mod chart;
 mod confusion;
 mod curves;
 mod data;
+mod documents;
 mod error;
 mod fit;
 mod ledger;

@@ -6,7 +6,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::story::Story;
-use crate::{confusion, curves, data, fit, ledger, lineage, numbers, samples};
+use crate::{confusion, curves, data, documents, fit, ledger, lineage, numbers, samples};
 
 /// The style sheet: both colour schemes, print, and every class that the sections use.
 const STYLE: &str = include_str!("style.css");
@@ -26,6 +26,7 @@ pub(crate) fn page(story: &Story) -> Markup {
         numbers::package(story),
         numbers::verify(story),
         data::quality(story),
+        documents::documents(story),
         ledger::ledger(story),
         Some(numbers::settings(story)),
     ]

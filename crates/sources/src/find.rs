@@ -28,6 +28,27 @@ pub struct Object {
     pub(crate) problem: Option<Damage>,
 }
 
+impl Object {
+    /// The file, where it is one of this machine.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match &self.location {
+            Location::Local(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// What tells this state of the object from others, where its store says so: an entity tag or the time of the last
+    /// change. Of files and tables nothing; hash their contents.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        match &self.location {
+            Location::Remote(remote) => remote.version.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 /// Where an object lies.
 #[derive(Debug, Clone)]
 pub(crate) enum Location {

@@ -40,6 +40,8 @@ pub(crate) struct Remote {
     store: Arc<dyn ObjectStore>,
     runtime: Arc<Connections>,
     ranged: bool,
+    /// What the store says of its contents: an entity tag, or the time of the last change.
+    pub version: Option<String>,
 }
 
 impl fmt::Debug for Remote {
@@ -110,16 +112,17 @@ pub(crate) fn find(
             store
         }
     };
-    let remote = |url: String, key: Path| Remote {
+    let remote = |url: String, key: Path, version: Option<String>| Remote {
         url,
         key,
+        version,
         store: Arc::clone(&store),
         runtime: Arc::clone(&runtime),
         ranged: !web,
     };
     if web {
         let key = Path::from_url_path(url.path()).map_err(|error| SourcesError::pattern(pattern, error))?;
-        return Ok(vec![(remote(pattern.to_owned(), key), None)]);
+        return Ok(vec![(remote(pattern.to_owned(), key, None), None)]);
     }
     let rest = pattern[root.len()..].trim_start_matches('/');
     let address = |key: &Path| format!("{root}/{key}");
@@ -128,12 +131,16 @@ pub(crate) fn find(
         Some(glob.map_err(|error| SourcesError::pattern(pattern, error.kind()))?.compile_matcher())
     } else {
         let key = Path::parse(rest.trim_end_matches('/')).map_err(|error| SourcesError::pattern(pattern, error))?;
-        let head = runtime.runtime().map_err(|error| refused(&error))?.block_on(store.head(&key));
-        match head {
-            Ok(found) if !rest.is_empty() => return Ok(vec![(remote(address(&key), key), Some(found.size))]),
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => None,
-            Err(error) => return Err(refused(&error)),
+        if !rest.is_empty() {
+            let head = runtime.runtime().map_err(|error| refused(&error))?.block_on(store.head(&key));
+            match head {
+                Ok(found) => return Ok(vec![(remote(address(&key), key, Some(version_of(&found))), Some(found.size))]),
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(refused(&error)),
+            }
         }
+        // No object: what lies below it.
+        None
     };
     let prefix = if matcher.is_some() { split_pattern(rest).0 } else { rest };
     let prefix = Path::parse(prefix.trim_matches('/')).map_err(|error| SourcesError::pattern(pattern, error))?;
@@ -146,7 +153,8 @@ pub(crate) fn find(
             let hidden = key.split('/').any(|part| part.starts_with('.')) && !config.hidden;
             let wanted = matcher.as_ref().map_or(!hidden, |matcher| matcher.is_match(key));
             if wanted && !key.ends_with('/') {
-                found.push((meta.location, meta.size));
+                let version = version_of(&meta);
+                found.push((meta.location, meta.size, version));
             }
             if found.len() > config.objects_max {
                 return Err(SourcesError::TooMany { max: config.objects_max });
@@ -159,7 +167,12 @@ pub(crate) fn find(
         return Err(SourcesError::Nothing { pattern: crate::place::without_secrets(pattern) });
     }
     listed.sort_unstable_by(|one, other| one.0.as_ref().cmp(other.0.as_ref()));
-    Ok(listed.into_iter().map(|(key, size)| (remote(address(&key), key), Some(size))).collect())
+    Ok(listed.into_iter().map(|(key, size, version)| (remote(address(&key), key, Some(version)), Some(size))).collect())
+}
+
+/// What tells this state of an object from others.
+fn version_of(meta: &object_store::ObjectMeta) -> String {
+    meta.e_tag.clone().or_else(|| meta.version.clone()).unwrap_or_else(|| meta.last_modified.to_rfc3339())
 }
 
 /// `scheme://bucket` of `scheme://bucket/key`.

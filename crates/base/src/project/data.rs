@@ -41,6 +41,15 @@ pub struct DataConfig {
     /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language_model: Option<PathBuf>,
+    /// The languages that are kept, by their ISO 639 codes. Derived: those of the recipe. An empty list keeps every language.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub languages: Option<Vec<String>>,
+    /// Files of words, one on each line, that are counted in each document (the signal `word_lists`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub word_lists: Vec<PathBuf>,
+    /// Files of clean text. The signal `perplexity` is that of a small n-gram model learned from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reference: Vec<String>,
     /// The licence of sources, by their name or a pattern of names: `{ "wiki/*" = "CC-BY-SA-4.0" }`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub licences: BTreeMap<String, String>,
@@ -84,12 +93,28 @@ pub enum DataFormat {
     Csv,
     /// Tab-separated values with a header line.
     Tsv,
+    /// A list of JSON objects (`language` only).
+    Json,
     /// One JSON object a line.
     Jsonl,
     /// Apache Parquet.
     Parquet,
+    /// Apache Arrow, file or stream (`language` only).
+    Arrow,
     /// Plain text: every line is one row with the single column `text`.
     Text,
+    /// Plain text: every file is one document (`language` only).
+    Document,
+    /// Markdown: every file is one document (`language` only).
+    Markdown,
+    /// HTML: the main content of a page is one document (`language` only).
+    Html,
+    /// PDF: the text of a file is one document (`language` only).
+    Pdf,
+    /// Office Open XML text: the text of a file is one document (`language` only).
+    Docx,
+    /// A web archive: the main content of each page is one document (`language` only).
+    Warc,
 }
 
 /// How rows are divided among training, validation and test.
@@ -331,18 +356,14 @@ pub struct PersonalConfig {
     /// Findings below this score are left alone.
     #[schemars(range(min = 0, max = 1))]
     pub score_min: f64,
-    /// The environment variable that holds the key of pseudonyms and hashes.
-    pub key_variable: String,
+    /// The file of the key that pseudonyms and hashes are made with: at least 16 bytes. Keep it out of the repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
 }
 
 impl Default for PersonalConfig {
     fn default() -> Self {
-        Self {
-            policy: PersonalPolicy::Redact,
-            kinds: BTreeMap::new(),
-            score_min: 0.5,
-            key_variable: "YARD_PERSONAL_KEY".to_owned(),
-        }
+        Self { policy: PersonalPolicy::Redact, kinds: BTreeMap::new(), score_min: 0.5, key_file: None }
     }
 }
 

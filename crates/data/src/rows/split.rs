@@ -11,7 +11,7 @@ use base::Value;
 use base::project::{SplitConfig, SplitMethod};
 use dataset::Split;
 
-use crate::clean::key;
+use super::clean::key;
 use crate::error::DataError;
 
 /// What a row is split by.

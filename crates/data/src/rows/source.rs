@@ -116,7 +116,7 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// Whether a name has the parts of a pattern between its stars, in order.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let parts: Vec<&str> = pattern.split('*').collect();
     let (first, rest) = (parts[0], &parts[1..]);
     let Some(mut left) = name.strip_prefix(first) else { return false };
@@ -162,6 +162,10 @@ pub(crate) fn scan(source: &mut Source) -> Result<(), DataError> {
         DataFormat::Jsonl => scan_json(source),
         DataFormat::Text => scan_text(source),
         DataFormat::Parquet => scan_parquet(source),
+        other => {
+            let what = format!("rows of a predict project are not read from {other:?} files");
+            return Err(DataError::file(&source.path, what, "Use CSV, TSV, JSONL, Parquet or text."));
+        }
     }?;
     if source.lines.is_empty() && source.format != DataFormat::Parquet {
         return Err(DataError::file(&source.path, "it has no rows", "Check that it was written completely."));

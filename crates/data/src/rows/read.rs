@@ -15,8 +15,8 @@ use datafusion::object_store::memory::InMemory;
 use datafusion::prelude::{CsvReadOptions, DataFrame, ParquetReadOptions, SessionConfig, SessionContext, ident};
 use futures::StreamExt as _;
 
+use super::source::{MARK, Source, TEXT_DELIMITER};
 use crate::error::DataError;
-use crate::source::{MARK, Source, TEXT_DELIMITER};
 
 /// Reads `columns` of a source; `each` gets every row in the order of the file, and says whether to go
 /// on.
@@ -93,7 +93,8 @@ async fn open(source: &Source) -> Result<DataFrame, DataError> {
                 datafusion::prelude::JsonReadOptions::default().file_extension("").schema_infer_max_records(usize::MAX);
             context.read_json(path, options).await
         }
-        DataFormat::Parquet => context.read_parquet(path, ParquetReadOptions::default().file_extension("")).await,
+        // `scan` has refused the others.
+        _ => context.read_parquet(path, ParquetReadOptions::default().file_extension("")).await,
     };
     frame.map_err(refused(source))
 }

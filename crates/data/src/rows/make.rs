@@ -10,37 +10,40 @@ use infer::preprocess::Preprocessor;
 use infer::tokenizer::TextTokenizer;
 use store::Work;
 
-use crate::clean::{Cleaner, Placed};
+use super::checks::{self, Cells};
+use super::clean::{Cleaner, Placed};
+use super::plan::{Encoder, Plan, PlannedColumn, encoding_of, output_of};
+use super::split::{Candidate, divide};
+use super::{each_row, labels, source_names};
 use crate::error::DataError;
-use crate::plan::{Encoder, Plan, PlannedColumn, encoding_of, output_of};
-use crate::split::{Candidate, divide};
-use crate::{each_row, out, source_names};
 
 /// Bins of the quality report's histograms.
 const BINS: usize = 20;
 
 pub(crate) fn make(context: &Context, plan: &Plan, work: &Work<'_>) -> Result<(), DataError> {
-    let ledger = LedgerWriter::create(out(work))?;
-    let mut cleaner =
-        Cleaner::new(&plan.inputs, &plan.outputs, source_names(plan), &plan.clean, plan.cleaning(), ledger);
-    let mut names: Vec<String> = plan.inputs.iter().chain(&plan.outputs).map(|column| column.name.clone()).collect();
-    let by = plan.split_by.as_ref().map(|by| names.iter().position(|name| name == by).unwrap_or(names.len()));
-    if by == Some(names.len()) {
-        names.extend(plan.split_by.clone());
-    }
-    let width = plan.inputs.len() + plan.outputs.len();
-    let mut kept = Vec::new();
-    each_row(context, plan, &names, |place, mut raw| {
-        let by = by.map_or(Value::Missing, |at| raw[at].clone());
-        raw.truncate(width);
-        kept.extend(cleaner.row(place, raw, by)?);
-        Ok(())
-    })?;
+    let ledger = LedgerWriter::create(work.out())?;
+    let mut cleaner = Cleaner::new(
+        &plan.inputs,
+        &plan.outputs,
+        source_names(plan),
+        &plan.clean,
+        plan.cleaning(),
+        plan.mender()?,
+        ledger,
+    );
+    cleaner.keep_unlabelled = plan.labels.as_ref().is_some_and(|labels| labels.next > 0);
+    let mut kept = clean_rows(context, plan, &mut cleaner)?;
     if kept.is_empty() {
         return Err(DataError::rows(
             "every row was dropped",
             "Look at the first rows of the file: are the columns the right ones?",
         ));
+    }
+    let mut warnings = checks::check(plan, &Cells::of(plan, kept.iter().map(|placed| &placed.row)))?;
+    let (corrections, stale) = labels::correct(plan, &mut kept)?;
+    warnings.extend(stale);
+    for (index, from, to) in corrections {
+        cleaner.corrected(&kept[index], &from, &to)?;
     }
     refuse_constant_labels(plan, || kept.iter().map(|placed| &placed.row), "row")?;
     let splits = splits(plan, &kept)?;
@@ -49,10 +52,13 @@ pub(crate) fn make(context: &Context, plan: &Plan, work: &Work<'_>) -> Result<()
     let preprocessor = fit(plan, &rows[0])?;
     let columns = preprocessor.columns();
     for (split, rows) in Split::ALL.into_iter().zip(&rows) {
-        write_split(out(work), split, columns, rows)?;
+        write_split(work.out(), split, columns, rows)?;
     }
-    preprocessor.save(out(work))?;
+    preprocessor.save(work.out())?;
     let mut quality = quality(plan, columns, &rows);
+    warnings.extend(checks::findings(plan, &rows, work.out())?);
+    warnings.extend(labels::check(context, plan, &rows[0], &cleaner.unlabelled, work.out())?);
+    quality.warnings.extend(warnings);
     if cleaner.test_duplicates > 0 {
         quality.warnings.push(format!(
             "{} rows of the given test split equal an earlier one of it; they were kept",
@@ -66,10 +72,44 @@ pub(crate) fn make(context: &Context, plan: &Plan, work: &Work<'_>) -> Result<()
     }
     let (dropped, changed) = cleaner.ledger.finish()?;
     (quality.dropped, quality.changed) = (dropped, changed);
-    quality.save(out(work))?;
+    quality.save(work.out())?;
     work.metric("rows_read", 0, quality.rows_read as f64)?;
     work.metric("rows_kept", 0, quality.rows_kept as f64)?;
     Ok(())
+}
+
+/// Reads and cleans all rows, in the order of the sources.
+fn clean_rows(context: &Context, plan: &Plan, cleaner: &mut Cleaner<'_>) -> Result<Vec<Placed>, DataError> {
+    let mut names: Vec<String> = plan.inputs.iter().chain(&plan.outputs).map(|column| column.name.clone()).collect();
+    let by = plan.split_by.as_ref().map(|by| names.iter().position(|name| name == by).unwrap_or(names.len()));
+    if by == Some(names.len()) {
+        names.extend(plan.split_by.clone());
+    }
+    let width = plan.inputs.len() + plan.outputs.len();
+    let mut kept = Vec::new();
+    each_row(context, plan, &names, |place, mut raw| {
+        let by = by.map_or(Value::Missing, |at| raw[at].clone());
+        raw.truncate(width);
+        kept.extend(cleaner.row(place, raw, by)?);
+        Ok(())
+    })?;
+    Ok(kept)
+}
+
+/// The cleaned rows of a plan, and nothing else: what expectations are proposed from.
+pub(super) fn cleaned(plan: &Plan) -> Result<Vec<Row>, DataError> {
+    let folder = tempfile::tempdir().map_err(DataError::io("make", &std::env::temp_dir()))?;
+    let ledger = LedgerWriter::create(folder.path())?;
+    let mut cleaner = Cleaner::new(
+        &plan.inputs,
+        &plan.outputs,
+        source_names(plan),
+        &plan.clean,
+        plan.cleaning(),
+        plan.mender()?,
+        ledger,
+    );
+    Ok(clean_rows(&Context::silent(), plan, &mut cleaner)?.into_iter().map(|placed| placed.row).collect())
 }
 
 /// What never varies cannot be learned; said before anything is written.
@@ -220,7 +260,7 @@ pub(crate) fn column_quality<'a>(
             _ => {}
         }
         if !cell.is_missing() {
-            distinct.insert(crate::clean::key(std::slice::from_ref(cell)));
+            distinct.insert(super::clean::key(std::slice::from_ref(cell)));
         }
     }
     ColumnQuality {

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use base::project::{CleanConfig, DropOrKeep};
 use base::{ColumnType, Digest, Value};
 use dataset::{LedgerEntry, LedgerWriter, Row, Split};
-use infer::clean::{clean_document, clean_text, clean_value, is_missing_word, read_binary, read_number};
+use infer::clean::{clean_text, clean_value, is_missing_word, read_binary, read_number};
 use infer::description::TextCleaning;
 use serde_json::{Value as Json, json};
 
+use super::plan::PlannedColumn;
 use crate::error::DataError;
-use crate::plan::PlannedColumn;
+use crate::mend::Mender;
 
 /// A clean row, and where it came from.
 #[derive(Debug, Clone)]
@@ -19,6 +20,7 @@ pub(crate) struct Placed {
     /// The value to split by.
     pub(crate) by: Value,
     pub(crate) split: Option<Split>,
+    pub(crate) place: Place,
 }
 
 /// Cleans rows in the order they come.
@@ -35,6 +37,13 @@ pub(crate) struct Cleaner<'a> {
     answers: HashMap<[u8; 16], [u8; 16]>,
     pub(crate) test_duplicates: u64,
     pub(crate) contradictions: u64,
+    pub(crate) mender: Mender,
+    /// Why the row under way is dropped for what a cell of it holds.
+    drop_for: Option<String>,
+    /// Whether to keep rows that lack an output aside.
+    pub(crate) keep_unlabelled: bool,
+    /// Rows that were dropped because they lack the only output: what could be labelled next.
+    pub(crate) unlabelled: Vec<Row>,
 }
 
 /// Where a row stands.
@@ -53,10 +62,26 @@ impl<'a> Cleaner<'a> {
         sources: Vec<String>,
         config: &'a CleanConfig,
         text: TextCleaning,
+        mender: Mender,
         ledger: LedgerWriter,
     ) -> Self {
         let (seen, answers) = (HashMap::new(), HashMap::new());
-        Self { inputs, outputs, sources, config, text, ledger, seen, answers, test_duplicates: 0, contradictions: 0 }
+        Self {
+            inputs,
+            outputs,
+            sources,
+            config,
+            text,
+            ledger,
+            seen,
+            answers,
+            test_duplicates: 0,
+            contradictions: 0,
+            mender,
+            drop_for: None,
+            keep_unlabelled: false,
+            unlabelled: Vec::new(),
+        }
     }
 
     /// Cleans one row of raw cells: inputs, outputs, and the value to split by. `None` when it is
@@ -72,10 +97,16 @@ impl<'a> Cleaner<'a> {
         for (value, column) in output_cells.into_iter().zip(outputs_of) {
             outputs.push(self.cell(place, column, value)?);
         }
+        if let Some(reason) = self.drop_for.take() {
+            return self.drop_row(place, &reason, None, None);
+        }
         if self.config.empty == DropOrKeep::Drop && inputs.iter().all(Value::is_missing) {
             return self.drop_row(place, "empty", None, None);
         }
         if let Some(at) = outputs.iter().position(Value::is_missing) {
+            if self.keep_unlabelled {
+                self.unlabelled.push(Row { id: place.id, inputs, outputs });
+            }
             return self.drop_row(place, "missing_output", Some(&outputs_of[at].name), None);
         }
         if self.config.missing == DropOrKeep::Drop
@@ -87,7 +118,13 @@ impl<'a> Cleaner<'a> {
         if let Some((first, reason)) = self.duplicate(place, &row) {
             return self.drop_row(place, reason, None, Some(first));
         }
-        Ok(Some(Placed { row, by, split: place.split }))
+        Ok(Some(Placed { row, by, split: place.split, place }))
+    }
+
+    /// A label that a correction changed.
+    pub(crate) fn corrected(&mut self, placed: &Placed, from: &str, to: &str) -> Result<(), DataError> {
+        let column = self.outputs.first().map(|output| output.name.as_str());
+        self.add(placed.place, "changed", "label_corrected", column, (json!(from), json!(to)), None)
     }
 
     /// The row that this one equals, and the reason to drop it for that.
@@ -194,7 +231,17 @@ impl<'a> Cleaner<'a> {
 
     /// Cleans text; Unicode and blanks are separate lines in the ledger.
     fn text_cell(&mut self, place: Place, column: &PlannedColumn, text: String) -> Result<String, DataError> {
-        let mut text = text;
+        let (mut text, mut changes) = (text, Vec::new());
+        self.mender.repair(&mut text, &mut changes);
+        if column.typed.column_type == ColumnType::Text
+            && let Some(kind) = self.mender.personal(&mut text, &mut changes)
+        {
+            self.drop_for = Some(format!("personal_{kind}"));
+        }
+        for change in changes {
+            let (before, after) = (json!(change.before), json!(change.after));
+            self.add(place, "changed", &change.reason, Some(&column.name), (before, after), None)?;
+        }
         for (reason, how) in [
             ("unicode", TextCleaning { unicode: self.text.unicode, whitespace: false }),
             ("whitespace", TextCleaning { unicode: false, whitespace: self.text.whitespace }),
@@ -206,30 +253,6 @@ impl<'a> Cleaner<'a> {
             }
         }
         Ok(text)
-    }
-
-    /// Cuts the blanks at the ends of a document, and says so in the ledger.
-    pub(crate) fn document(
-        &mut self,
-        place: Place,
-        column: &PlannedColumn,
-        value: Value,
-    ) -> Result<Option<String>, DataError> {
-        let Value::Text(text) = self.cell(place, column, value)? else {
-            self.drop_row(place, "empty", Some(&column.name), None)?;
-            return Ok(None);
-        };
-        let how = TextCleaning { unicode: self.text.unicode, whitespace: self.config.whitespace };
-        let cut = clean_document(&text, how).into_owned();
-        if cut != text {
-            self.add(place, "changed", "whitespace", Some(&column.name), (json!(text), json!(cut)), None)?;
-        }
-        let row = Row { id: place.id, inputs: vec![Value::Text(cut.clone())], outputs: Vec::new() };
-        if let Some((first, reason)) = self.duplicate(place, &row) {
-            self.drop_row(place, reason, None, Some(first))?;
-            return Ok(None);
-        }
-        Ok(Some(cut))
     }
 }
 

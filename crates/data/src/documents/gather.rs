@@ -1,0 +1,222 @@
+//! The first pass: sources are read one after the other, and their documents prepared in batches by as many threads as
+//! there are. Batches are cut by what is read alone, so that shards do not depend on the threads.
+
+use std::ops::ControlFlow;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+use base::{Context, Value};
+use sources::{Body, Item, Position, Record};
+
+use super::plan::{Given, Plan};
+use super::prepare::Preparer;
+use super::prepared::shard_path;
+use crate::error::DataError;
+use crate::rows::split::moment;
+
+/// A batch ends when it has so many documents, or so many bytes of text.
+const BATCH_DOCUMENTS: usize = 4096;
+const BATCH_BYTES: usize = 4 << 20;
+
+/// A document as it was read, or the place of one that could not be.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Raw {
+    pub(crate) object: u32,
+    pub(crate) member: Option<String>,
+    pub(crate) line: u64,
+    pub(crate) text: String,
+    pub(crate) moment: f64,
+    /// Whether the document is of a given test or validation split, which no rule touches.
+    pub(crate) held_out: bool,
+    /// Why it could not be read: a short code, and a sentence.
+    pub(crate) damage: Option<(String, String)>,
+    /// Places of the text that were no characters.
+    pub(crate) replaced: u32,
+}
+
+/// Some documents, one behind the other.
+#[derive(Debug)]
+pub(crate) struct RawBatch {
+    /// The number of the shard.
+    pub(crate) index: usize,
+    /// The position of its first document in all sources.
+    pub(crate) first_row: u64,
+    pub(crate) documents: Vec<Raw>,
+}
+
+/// What reading came to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gathered {
+    pub(crate) shards: usize,
+    pub(crate) rows: u64,
+    /// What readers had to say of whole files.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Reads all sources and writes their shards into `folder`.
+pub(crate) fn gather(
+    context: &Context,
+    plan: &Plan,
+    preparer: &Preparer<'_>,
+    folder: &std::path::Path,
+) -> Result<Gathered, DataError> {
+    let task = context.begin("documents", None, "documents");
+    let (sender, receiver) = sync_channel::<RawBatch>(context.threads);
+    let receiver = Mutex::new(receiver);
+    let failed: Mutex<Option<DataError>> = Mutex::new(None);
+    let gathered = std::thread::scope(|scope| {
+        for _ in 0..context.threads {
+            scope.spawn(|| {
+                if let Err(error) = work(&receiver, preparer, folder) {
+                    keep_first(&failed, error);
+                }
+            });
+        }
+        let mut reader = Reader { plan, sender, batch: Vec::new(), bytes: 0, gathered: Gathered::default() };
+        let stop = || context.stop.asked() || failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let mut say = |rows: u64| {
+            task.at(rows);
+            stop()
+        };
+        for (index, given) in plan.objects.iter().enumerate() {
+            if reader.object(index, given, &mut say).is_break() {
+                break;
+            }
+        }
+        reader.finish()
+    });
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    if context.stop.asked() {
+        return Err(DataError::Stopped);
+    }
+    task.at(gathered.rows);
+    task.end("");
+    Ok(gathered)
+}
+
+fn keep_first(failed: &Mutex<Option<DataError>>, error: DataError) {
+    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+}
+
+/// Prepares batches until there are none. A batch whose shard is there from an earlier try is passed over.
+fn work(
+    receiver: &Mutex<Receiver<RawBatch>>,
+    preparer: &Preparer<'_>,
+    folder: &std::path::Path,
+) -> Result<(), DataError> {
+    let mut worker = preparer.worker()?;
+    let mut result = Ok(());
+    loop {
+        let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(batch) = next else { return result };
+        // After an error batches are still taken, so that the reader never waits for ever.
+        if result.is_ok() && !shard_path(folder, batch.index).exists() {
+            result = worker.shard(batch, folder);
+        }
+    }
+}
+
+/// Cuts what is read into batches.
+struct Reader<'a> {
+    plan: &'a Plan,
+    sender: SyncSender<RawBatch>,
+    batch: Vec<Raw>,
+    bytes: usize,
+    gathered: Gathered,
+}
+
+impl Reader<'_> {
+    fn object(&mut self, index: usize, given: &Given, say: &mut dyn FnMut(u64) -> bool) -> ControlFlow<()> {
+        let held_out = given.split.is_some_and(|split| split != dataset::Split::Train);
+        let counts = sources::read(&given.object, &self.plan.reading, &mut |item| {
+            let mut raw = Raw { object: index as u32, moment: f64::NAN, held_out, ..Raw::default() };
+            match item {
+                Item::Record(record) => self.record(record, &mut raw),
+                Item::Damaged { place, damage } => {
+                    raw.at(&place);
+                    raw.damage = Some((damage.reason.code().replace('-', "_"), damage.message));
+                }
+                Item::Note { place, message, .. } => {
+                    self.gathered.notes.push(format!("{place}: {message}"));
+                    return ControlFlow::Continue(());
+                }
+                _ => return ControlFlow::Continue(()),
+            }
+            self.add(raw, say)
+        });
+        if counts.stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Takes the text out of a record.
+    fn record(&self, record: Record, raw: &mut Raw) {
+        raw.at(&record.place);
+        raw.replaced = record.replaced;
+        let by = self.plan.split.by.as_deref();
+        match record.body {
+            Body::Document(document) => {
+                raw.moment = by.and_then(|by| document.get(by)).map_or(f64::NAN, moment_of);
+                raw.text = document.text;
+            }
+            Body::Row(row) => {
+                let at = by.and_then(|by| row.get(by));
+                raw.moment = at.and_then(|value| moment(value).ok()).unwrap_or(f64::NAN);
+                match row.into_document(&self.plan.text_column) {
+                    Ok(document) => raw.text = document.text,
+                    Err(row) if row.columns.contains(&self.plan.text_column) => {}
+                    Err(row) => {
+                        let known = row.columns.join(", ");
+                        let what = format!("it has no column {:?}; it has {known}", self.plan.text_column);
+                        raw.damage = Some(("no_text_column".to_owned(), what));
+                    }
+                }
+            }
+            Body::Picture(_) => raw.damage = Some(("no_text".to_owned(), "it is an image".to_owned())),
+            Body::Audio(_) => raw.damage = Some(("no_text".to_owned(), "it is a sound".to_owned())),
+        }
+    }
+
+    fn add(&mut self, raw: Raw, say: &mut dyn FnMut(u64) -> bool) -> ControlFlow<()> {
+        self.bytes += raw.text.len();
+        self.batch.push(raw);
+        self.gathered.rows += 1;
+        if self.batch.len() < BATCH_DOCUMENTS && self.bytes < BATCH_BYTES {
+            return ControlFlow::Continue(());
+        }
+        self.send();
+        if say(self.gathered.rows) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn send(&mut self) {
+        let documents = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        if documents.is_empty() {
+            return;
+        }
+        let first_row = self.gathered.rows - documents.len() as u64;
+        // Nobody takes it only after a worker has panicked, which the scope passes on.
+        let _ = self.sender.send(RawBatch { index: self.gathered.shards, first_row, documents });
+        self.gathered.shards += 1;
+    }
+
+    fn finish(mut self) -> Gathered {
+        self.send();
+        self.gathered
+    }
+}
+
+impl Raw {
+    fn at(&mut self, place: &sources::Place) {
+        self.member = place.member.as_deref().map(str::to_owned);
+        self.line = match place.position {
+            Position::Whole => 1,
+            Position::Line(line) | Position::Record(line) => line,
+        };
+    }
+}
+
+/// The moment that metadata says; NaN where it says none.
+fn moment_of(text: &str) -> f64 {
+    moment(&Value::Text(text.to_owned())).unwrap_or(f64::NAN)
+}
