@@ -339,8 +339,13 @@ mod tests {
             .filter(|c| table.flags(*c as u32) & ((1 << CATEGORIES) - 1) != 0)
             .chain("abz AZ.,?!\n\t_1 °中é  ВГРСΒΓΞΟØÙÂÃ√≈‚βā€вЂГўœ".chars())
             .collect();
+        let arabic = "[ØÙ…„ a°µ†]{3,9}";
         let short = "[ÂÃÎÐØÙà√≈‚Äâóβā€œ×в ЂВГРСΒΓΞΟўa-cZ.²°µ™¡®\u{a0}]{0,9}";
-        prop_oneof![proptest::collection::vec(proptest::sample::select(pool), 0..6).prop_map(String::from_iter), short]
+        prop_oneof![
+            proptest::collection::vec(proptest::sample::select(pool), 0..6).prop_map(String::from_iter),
+            short,
+            arabic
+        ]
     }
 
     proptest! {

@@ -136,7 +136,7 @@ fn from_zeros(bytes: &[u8]) -> Option<Decoded> {
     }
     let units = sample.len() / 4;
     let most = |index: usize| zeros[index] * 10 >= units * 9;
-    let few = |index: usize| zeros[index] * 50 <= units;
+    let few = |index: usize| zeros[index] * 10 <= units;
     if bytes.len() % 4 == 0 && most(3) && zeros[2] * 2 >= units && few(0) {
         let decoded = from_utf32(bytes, u32::from_le_bytes, "UTF-32LE");
         return (decoded.malformed == 0).then_some(Decoded { confidence: 0.95, ..decoded });

@@ -11,7 +11,7 @@ use crate::characters::fix_characters;
 use crate::config::{Normalization, RepairConfig, UnescapeHtml, Width};
 use crate::escapes::remove_terminal_escapes;
 use crate::html::unescape_html;
-use crate::mojibake::{Budget, fix_encoding};
+use crate::mojibake::{self, Budget};
 use crate::report::{Action, Ledger, Reason, Repaired, Step};
 use crate::tables::{
     AMPERSAND, BREAK, C1, CONTROL, ESCAPE, LIGATURE, NFC, NFD, NFKC, NFKD, QUOTE, SUSPECT, Table, WIDTH,
@@ -52,6 +52,15 @@ pub fn explain<'a>(text: &'a str, config: &RepairConfig) -> (Cow<'a, str>, Vec<S
     };
     let fixed = Engine::new(config).fix_segment(text, html, &mut steps);
     (fixed.map_or(Cow::Borrowed(text), Cow::Owned), steps)
+}
+
+/// Repairs only mojibake, in a text as a whole, as `ftfy.fix_encoding` does.
+pub fn fix_encoding<'a>(text: &'a str, config: &RepairConfig) -> Cow<'a, str> {
+    if !config.mojibake {
+        return Cow::Borrowed(text);
+    }
+    mojibake::fix_encoding(text, config, &mut Budget::of(text), 0, &mut Vec::new())
+        .map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// The order in which ftfy lists its repairs of single characters.
@@ -191,7 +200,7 @@ impl<'c> Engine<'c> {
             fixed = Some(next);
         }
         if flags & SUSPECT != 0
-            && let Some(next) = fix_encoding(fixed.as_deref().unwrap_or(text), self.config, budget, 0, steps)
+            && let Some(next) = mojibake::fix_encoding(fixed.as_deref().unwrap_or(text), self.config, budget, 0, steps)
         {
             flags = scan::flags(self.table, next.as_bytes(), want);
             fixed = Some(next);

@@ -35,5 +35,5 @@ pub use chinese::{Chinese, convert};
 pub use config::{Invisible, Normalization, RepairConfig, UnescapeHtml, Whitespace, Width};
 pub use detect::{Decoded, decode};
 pub use escapes::decode_escapes;
-pub use fix::{explain, repair};
+pub use fix::{explain, fix_encoding, repair};
 pub use report::{Action, Change, Reason, Repaired, Step};

@@ -141,9 +141,10 @@ fn mark_categories(all: &mut [u32]) {
             *flags |= SUSPECT;
         }
     }
-    // The degree sign draws faces and the Cyrillic Dje is a letter, yet rules hang on these two alone.
-    all['°' as usize] |= SUSPECT;
-    all['Ђ' as usize] |= SUSPECT;
+    // The degree sign and U with grave draw faces, the Cyrillic Dje is a letter, yet rules hang on them alone.
+    for character in ['°', 'Ù', 'Ђ'] {
+        all[character as usize] |= SUSPECT;
+    }
 }
 
 fn mark_fixes(all: &mut [u32]) {
