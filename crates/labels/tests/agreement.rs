@@ -1,4 +1,5 @@
 //! Agreement against scikit-learn, statsmodels, the package krippendorff and the paper.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! Label errors against cleanlab, and properties of what is listed.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! The built-in cross-validation, and what to label next.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::path::Path;
 
@@ -43,15 +44,15 @@ fn real_texts_are_told_apart_and_threads_do_not_matter() {
 #[test]
 fn numbers_and_categories_are_learned_from() {
     let row = |n: u32| {
-        let number = if n % 7 == 0 { Value::Missing } else { Value::Number(f64::from(n % 50)) };
-        vec![number, Value::Text(format!("c{}", n % 3)), Value::Binary(n % 2 == 0)]
+        let number = if n.is_multiple_of(7) { Value::Missing } else { Value::Number(f64::from(n % 50)) };
+        vec![number, Value::Text(format!("c{}", n % 3)), Value::Binary(n.is_multiple_of(2))]
     };
     let rows: Vec<Vec<Value>> = (0..600).map(row).collect();
     let types = [ColumnType::Number, ColumnType::Category, ColumnType::Binary];
     let labels: Vec<u32> = (0..600).map(|n| n % 3).collect();
     let probabilities = cross_validate(&types, &rows, &labels, 3, &CrossValidationConfig::default()).unwrap();
     assert!(accuracy(&probabilities, &labels) > 0.99);
-    let above: Vec<u32> = (0..600).map(|n| u32::from(n % 7 != 0 && n % 50 > 24)).collect();
+    let above: Vec<u32> = (0..600_u32).map(|n| u32::from(!n.is_multiple_of(7) && n % 50 > 24)).collect();
     let probabilities = cross_validate(&types, &rows, &above, 2, &CrossValidationConfig::default()).unwrap();
     assert!(accuracy(&probabilities, &above) > 0.95);
     let targets: Vec<f64> = (0..600).map(|n| 10.0 + 3.0 * f64::from(n % 3) + 2.0 * f64::from(n % 2)).collect();
@@ -102,16 +103,15 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(empty.rows(), 0);
 }
 
-/// Four far-away groups of points on a plane; the probability says how unsure each is.
-fn plane() -> (Probabilities, Features) {
+/// Four far-away groups of points; the probability says how unsure each is, by `step`.
+fn groups(step: f64) -> (Probabilities, Features) {
     let (mut values, mut points) = (Vec::new(), Vec::new());
     for n in 0_u8..40 {
-        let group = n % 4;
-        let p = 0.5 + 0.012 * f64::from(n);
+        let p = 0.51 + step * f64::from(n);
         values.extend([p, 1.0 - p]);
-        points.extend([f32::from(group) * 10.0 + f32::from(n) * 0.01, f32::from(group * group)]);
+        points.extend((0..4).map(|axis| if n % 4 == axis { 10.0 + f32::from(n) * 0.01 } else { 0.0 }));
     }
-    (Probabilities::new(2, values).unwrap(), Features::dense(2, &points).unwrap())
+    (Probabilities::new(2, values).unwrap(), Features::dense(4, &points).unwrap())
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn uncertainty_as_computed_by_hand() {
 
 #[test]
 fn batches_are_spread_over_the_data() {
-    let (probabilities, features) = plane();
+    let (probabilities, features) = groups(0.012);
     let rows = |strategy, labelled: &[usize]| -> Vec<usize> {
         let config = SelectConfig { count: 4, strategy, ..SelectConfig::default() };
         let picks: Vec<Pick> = select(&probabilities, &features, labelled, &config).unwrap();
@@ -139,15 +139,36 @@ fn batches_are_spread_over_the_data() {
     };
     assert_eq!(rows(Strategy::Uncertain, &[]), [0, 1, 2, 3]);
     assert_eq!(rows(Strategy::Uncertain, &[1, 2]), [0, 3, 4, 5]);
-    for strategy in [Strategy::Diverse, Strategy::Mixed, Strategy::Badge] {
-        let picked = rows(strategy, &[]);
-        let mut groups: Vec<usize> = picked.iter().map(|row| row % 4).collect();
-        groups.sort_unstable();
-        assert_eq!(groups, [0, 1, 2, 3], "{strategy:?} {picked:?}");
+    for strategy in [Strategy::Diverse, Strategy::Mixed] {
+        let mut chosen: Vec<usize> = rows(strategy, &[]).iter().map(|row| row % 4).collect();
+        chosen.sort_unstable();
+        assert_eq!(chosen, [0, 1, 2, 3], "{strategy:?}");
     }
     // With three groups labelled, the first choice is the fourth.
     assert_eq!(rows(Strategy::Diverse, &[4, 5, 6])[0] % 4, 3);
     let config = SelectConfig { count: 1000, ..SelectConfig::default() };
     assert_eq!(select(&probabilities, &features, &[0], &config).unwrap().len(), 39);
     assert!(select(&probabilities, &features, &[40], &config).is_err());
+}
+
+#[test]
+fn badge_draws_from_every_group_and_by_its_seed() {
+    // All rows are equally unsure, so gradient embeddings differ by group alone.
+    let (probabilities, features) = groups(0.0);
+    let rows = |seed| -> Vec<usize> {
+        let config = SelectConfig { count: 4, strategy: Strategy::Badge, seed, ..SelectConfig::default() };
+        select(&probabilities, &features, &[], &config).unwrap().iter().map(|pick| pick.row).collect()
+    };
+    for seed in 0..20 {
+        let mut chosen: Vec<usize> = rows(seed).iter().map(|row| row % 4).collect();
+        chosen.sort_unstable();
+        assert_eq!(chosen, [0, 1, 2, 3], "{seed}");
+        assert_eq!(rows(seed), rows(seed));
+    }
+    assert!((1..20).any(|seed| rows(seed) != rows(0)));
+    let config = SelectConfig { count: 1000, strategy: Strategy::Badge, ..SelectConfig::default() };
+    let mut all: Vec<usize> =
+        select(&probabilities, &features, &[7], &config).unwrap().iter().map(|pick| pick.row).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..40).filter(|row| *row != 7).collect::<Vec<_>>());
 }

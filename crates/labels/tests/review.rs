@@ -1,4 +1,5 @@
 //! The review page, as text and in a browser.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

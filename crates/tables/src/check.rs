@@ -90,7 +90,11 @@ impl<'a> Checker<'a> {
     ///
     /// # Errors
     /// When a pattern does not compile, or `references` lack a foreign key's values.
-    pub fn new(expectations: &'a Expectations, names: &[&str], references: &'a References) -> Result<Self, TablesError> {
+    pub fn new(
+        expectations: &'a Expectations,
+        names: &[&str],
+        references: &'a References,
+    ) -> Result<Self, TablesError> {
         let find = |name: &str| names.iter().position(|other| *other == name);
         let mut columns = Vec::new();
         for expected in &expectations.columns {
@@ -144,8 +148,7 @@ impl<'a> Checker<'a> {
             }
         }
         let known: HashSet<&str> = self.expectations.columns.iter().map(|column| column.name.as_str()).collect();
-        let strangers: Vec<&str> =
-            self.names.iter().map(String::as_str).filter(|name| !known.contains(name)).collect();
+        let strangers: Vec<&str> = self.names.iter().map(String::as_str).filter(|name| !known.contains(name)).collect();
         if !strangers.is_empty() {
             let observed = format!("also {}", strangers.join(", "));
             let expected = "the columns of the file".to_owned();
@@ -389,7 +392,9 @@ impl<'a> ColumnCheck<'a> {
     }
 
     fn finish_distribution(&self, expected: &Distribution, found: &mut Vec<Violation>) {
-        let Some(difference) = distribution::difference(expected.method, &expected.shares, &self.counts) else { return };
+        let Some(difference) = distribution::difference(expected.method, &expected.shares, &self.counts) else {
+            return;
+        };
         if distribution::within(expected.method, difference, expected.threshold) {
             return;
         }

@@ -370,7 +370,11 @@ fn string(text: &str) -> String {
 }
 
 fn number(value: f64) -> String {
-    if value.fract() == 0.0 && value.abs() < 1e15 { format!("{value:.0}") } else { toml::Value::Float(value).to_string() }
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        format!("{value:.0}")
+    } else {
+        toml::Value::Float(value).to_string()
+    }
 }
 
 fn strings(values: &[String]) -> String {

@@ -10,7 +10,7 @@ use base::{ColumnType, Value};
 
 use crate::error::TablesError;
 use crate::hashing::hash_value;
-use crate::predict::{Power, Target, bins, power};
+use crate::predict::{Power, Target, bins, linear_fit, pairs, power};
 use crate::profile::comparable;
 use crate::split::across_the_split;
 
@@ -36,8 +36,8 @@ pub struct LeakageInput<'a> {
 pub struct LeakageConfig {
     /// A column that alone scores this much is a leak: balanced accuracy beyond chance, or R². Default 0.98.
     pub power_max: f64,
-    /// A column that alone scores this much, while no other column reaches half of it, is a warning.
-    /// Default 0.8.
+    /// A column that alone scores this much is a warning, where few columns do and it leaves a third of
+    /// what the best of the others leaves unexplained. Default 0.8.
     pub power_unusual: f64,
     /// A column in which this share of values differ names its rows. Default 0.99.
     pub identifier_share: f64,
@@ -88,6 +88,8 @@ pub enum LeakKind {
     DuplicateAcrossSplit,
     /// Values are from after the label's date.
     AfterTheLabel,
+    /// The label has too many classes for its columns to be looked at.
+    NotLookedAt,
 }
 
 /// A finding.
@@ -109,8 +111,8 @@ pub struct Finding {
     pub advice: &'static str,
 }
 
-/// The most classes; a label with more different values is no class.
-const CLASSES_MAX: usize = 1000;
+/// The most classes for which columns are looked at one by one.
+const CLASSES_MAX: usize = 200;
 /// Fewer rows say nothing.
 const ROWS_MIN: usize = 30;
 
@@ -124,7 +126,21 @@ pub fn find_leakage(input: &LeakageInput<'_>, config: &LeakageConfig) -> Result<
     let rows = check_input(input)?;
     let target = target(input);
     let mut findings = Vec::new();
-    if rows >= ROWS_MIN {
+    if let Target::Classes { count, .. } = &target
+        && *count > CLASSES_MAX
+    {
+        findings.push(Finding {
+            column: Some(input.names[input.label].to_owned()),
+            kind: LeakKind::NotLookedAt,
+            risk: Risk::Note,
+            why: format!(
+                "the label has {count} different values; columns are looked at one by one up to {CLASSES_MAX}"
+            ),
+            evidence: vec![("different values", *count as f64)],
+            rows: Vec::new(),
+            advice: "Give the label's type as number if it is one.",
+        });
+    } else if rows >= ROWS_MIN {
         let features: Vec<usize> = (0..input.columns.len()).filter(|&column| column != input.label).collect();
         let powers: Vec<(usize, Power)> =
             features.iter().map(|&column| (column, power(&input.columns[column], &target, config.seed))).collect();
@@ -168,8 +184,7 @@ fn target(input: &LeakageInput<'_>) -> Target {
             (!value.is_missing()).then(|| *known.entry(hash_value(value)).or_insert(next))
         })
         .collect();
-    let many = known.len() > 20 && input.kinds[input.label] == ColumnType::Number;
-    if many || known.len() > CLASSES_MAX {
+    if known.len() > 20 && input.kinds[input.label] == ColumnType::Number {
         return Target::Numbers(values.iter().map(Value::as_number).collect());
     }
     Target::Classes { of, count: known.len().max(1) }
@@ -195,10 +210,10 @@ fn copy_of_label(input: &LeakageInput<'_>, column: usize, target: &Target) -> Op
             ("values that go with one label", kept, counts.values().sum::<usize>())
         }
         Target::Numbers(of) => {
-            let pairs: Vec<(f64, f64)> =
-                values.iter().zip(of).filter_map(|(value, of)| Some((value.as_number()?, (*of)?))).collect();
-            let fit = linear_fit(&pairs)?;
-            let near = pairs.iter().filter(|(x, y)| (fit.0 + fit.1 * x - y).abs() <= 1e-6 * fit.2).count();
+            let pairs = pairs(values, of);
+            let line = linear_fit(&pairs)?;
+            let near = |(x, y): &&(f64, f64)| (line.intercept + line.slope * x - y).abs() <= 1e-6 * line.deviation;
+            let near = pairs.iter().filter(near).count();
             ("values on a line with the label", near, of.iter().flatten().count())
         }
     };
@@ -214,17 +229,6 @@ fn copy_of_label(input: &LeakageInput<'_>, column: usize, target: &Target) -> Op
     })
 }
 
-/// Least squares: intercept, slope, and the label's standard deviation.
-fn linear_fit(pairs: &[(f64, f64)]) -> Option<(f64, f64, f64)> {
-    let count = pairs.len() as f64;
-    let (mx, my) = (pairs.iter().map(|p| p.0).sum::<f64>() / count, pairs.iter().map(|p| p.1).sum::<f64>() / count);
-    let xx: f64 = pairs.iter().map(|p| (p.0 - mx).powi(2)).sum();
-    let xy: f64 = pairs.iter().map(|p| (p.0 - mx) * (p.1 - my)).sum();
-    let yy: f64 = pairs.iter().map(|p| (p.1 - my).powi(2)).sum();
-    let slope = xy / xx;
-    (slope.is_finite() && yy > 0.0).then(|| (my - slope * mx, slope, (yy / count).sqrt()))
-}
-
 fn predicts_too_well(
     input: &LeakageInput<'_>,
     column: usize,
@@ -233,12 +237,13 @@ fn predicts_too_well(
     config: &LeakageConfig,
 ) -> Option<Finding> {
     // Copies of one leak must not hide each other: the best of those that are not suspect is the measure.
-    let others = powers.iter().filter(|(other, power)| *other != column && power.score < config.power_unusual);
-    let next = others.map(|(_, power)| power.score).fold(0.0, f64::max);
-    let alone = powers.len() < 3;
+    // Where many columns do that well, the task is easy.
+    let (suspect, others): (Vec<_>, Vec<_>) = powers.iter().partition(|(_, power)| power.score >= config.power_unusual);
+    let next = others.iter().map(|(_, power)| power.score).fold(0.0, f64::max);
+    let few = suspect.len() <= (powers.len() * 3 / 20).max(1) && powers.len() >= 3;
     let risk = if own.score >= config.power_max {
         Risk::Leak
-    } else if own.score >= config.power_unusual && next < own.score / 2.0 && !alone {
+    } else if own.score >= config.power_unusual && few && 1.0 - next >= 3.0 * (1.0 - own.score) {
         Risk::Warning
     } else {
         return None;
@@ -270,7 +275,9 @@ fn identifier(input: &LeakageInput<'_>, column: usize, own: &Power, config: &Lea
         present += 1;
         seen.insert(hash_value(value));
         whole &= value.as_number().is_some_and(|number| number.fract() == 0.0);
-        texts &= value.as_text().is_some_and(|text| text.len() <= 64 && !text.trim().contains(char::is_whitespace));
+        // Dates differ from row to row without naming anything.
+        let short = |text: &str| text.len() <= 64 && !text.trim().contains(char::is_whitespace);
+        texts &= value.as_text().is_some_and(|text| short(text) && comparable(value).is_none());
     }
     if present < ROWS_MIN || Some(column) == input.label_date {
         return None;
@@ -366,7 +373,10 @@ fn after_the_label(input: &LeakageInput<'_>) -> Vec<Finding> {
             risk: if share >= 0.01 { Risk::Leak } else { Risk::Warning },
             why: format!(
                 "{} is later than {} in {} of {} rows",
-                input.names[column], input.names[date], late.len(), pairs.len()
+                input.names[column],
+                input.names[date],
+                late.len(),
+                pairs.len()
             ),
             evidence: vec![("share of dated rows", share), ("rows", late.len() as f64)],
             rows: late.into_iter().take(10).collect(),

@@ -96,7 +96,9 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = share * (sorted.len() - 1) as f64;
     let low = at.floor() as usize;
     let high = (low + 1).min(sorted.len() - 1);
-    sorted[low] + (sorted[high] - sorted[low]) * (at - low as f64)
+    // Weights first: the difference of two finite numbers may not be finite.
+    let share = at - low as f64;
+    sorted[low] * (1.0 - share) + sorted[high] * share
 }
 
 /// Numbers beyond the robust z's limit, then those beyond the fences only; each worst first.

@@ -7,8 +7,10 @@ use base::Value;
 
 use crate::hashing::{Random, hash_value};
 
-/// Numbers are cut into at most so many bins of equal counts.
-const BINS_MAX: usize = 64;
+/// Numbers are cut into at most so many bins of equal counts, of about so many rows each.
+const BINS_MAX: usize = 256;
+const BINS_MIN: usize = 8;
+const BIN_ROWS: usize = 16;
 /// How many folds.
 const FOLDS: usize = 5;
 
@@ -40,8 +42,9 @@ pub(crate) fn bins(values: &[Value]) -> (Vec<u32>, usize) {
     let mut edges: Vec<f64> = Vec::new();
     let mut distinct = numbers.clone();
     distinct.dedup();
-    if distinct.len() > BINS_MAX {
-        edges.extend((1..BINS_MAX).map(|bin| numbers[numbers.len() * bin / BINS_MAX]));
+    let most = (numbers.len() / BIN_ROWS).clamp(BINS_MIN, BINS_MAX);
+    if distinct.len() > most {
+        edges.extend((1..most).map(|bin| numbers[numbers.len() * bin / most]));
         edges.dedup();
     }
     let mut known: HashMap<u64, u32> = HashMap::new();
@@ -74,7 +77,11 @@ pub(crate) fn power(values: &[Value], target: &Target, seed: u64) -> Power {
                 bins: count,
             }
         }
-        Target::Numbers(of) => Power { score: r_squared(&bins, count, of, &folds), auc: None, information: None, bins: count },
+        Target::Numbers(of) => {
+            // A line may fit where bins are too coarse.
+            let line = linear_fit(&pairs(values, of)).map_or(0.0, |fit| fit.r_squared);
+            Power { score: r_squared(&bins, count, of, &folds).max(line), auc: None, information: None, bins: count }
+        }
     }
 }
 
@@ -126,7 +133,8 @@ fn balanced_accuracy(scores: &[f64], of: &[Option<u32>], classes: usize) -> f64 
     if present < 2.0 {
         return 0.0;
     }
-    let mean = right.iter().zip(&all).filter(|(_, all)| **all > 0.0).map(|(right, all)| right / all).sum::<f64>() / present;
+    let mean =
+        right.iter().zip(&all).filter(|(_, all)| **all > 0.0).map(|(right, all)| right / all).sum::<f64>() / present;
     ((mean - 1.0 / present) / (1.0 - 1.0 / present)).clamp(0.0, 1.0)
 }
 
@@ -202,4 +210,30 @@ fn r_squared(bins: &[u32], bin_count: usize, of: &[Option<f64>], folds: &[usize]
         all += (value - mean).powi(2);
     }
     if all > 0.0 { (1.0 - left / all).max(0.0) } else { 0.0 }
+}
+
+/// A line through pairs of numbers.
+pub(crate) struct Line {
+    pub intercept: f64,
+    pub slope: f64,
+    /// The standard deviation of what is predicted.
+    pub deviation: f64,
+    pub r_squared: f64,
+}
+
+/// Rows that have both a number and a label.
+pub(crate) fn pairs(values: &[Value], of: &[Option<f64>]) -> Vec<(f64, f64)> {
+    values.iter().zip(of).filter_map(|(value, of)| Some((value.as_number()?, (*of)?))).collect()
+}
+
+/// Least squares.
+pub(crate) fn linear_fit(pairs: &[(f64, f64)]) -> Option<Line> {
+    let count = pairs.len() as f64;
+    let (mx, my) = (pairs.iter().map(|p| p.0).sum::<f64>() / count, pairs.iter().map(|p| p.1).sum::<f64>() / count);
+    let xx: f64 = pairs.iter().map(|p| (p.0 - mx).powi(2)).sum();
+    let xy: f64 = pairs.iter().map(|p| (p.0 - mx) * (p.1 - my)).sum();
+    let yy: f64 = pairs.iter().map(|p| (p.1 - my).powi(2)).sum();
+    let slope = xy / xx;
+    let line = Line { intercept: my - slope * mx, slope, deviation: (yy / count).sqrt(), r_squared: slope * xy / yy };
+    (slope.is_finite() && line.r_squared.is_finite()).then_some(line)
 }

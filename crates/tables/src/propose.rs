@@ -105,10 +105,12 @@ fn propose_numbers(column: &ColumnProfile, expected: &mut ColumnExpectations, co
     let mut edges = column.quantiles.at(&tenths).unwrap_or_default();
     edges.dedup();
     let Some(upto) = column.quantiles.shares_upto(&edges) else { return };
-    let mut shares: Vec<f64> = upto.iter().scan(0.0, |before, &upto| Some(upto - std::mem::replace(before, upto))).collect();
+    let mut shares: Vec<f64> =
+        upto.iter().scan(0.0, |before, &upto| Some(upto - std::mem::replace(before, upto))).collect();
     shares.push(1.0 - upto.last().copied().unwrap_or(0.0));
     let values = Vec::new();
-    expected.distribution = Some(Distribution { method: Method::Psi, threshold: config.psi_max, edges, values, shares });
+    expected.distribution =
+        Some(Distribution { method: Method::Psi, threshold: config.psi_max, edges, values, shares });
     because(expected, "distribution", "deciles of the numbers".to_owned());
 }
 

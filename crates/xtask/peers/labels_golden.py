@@ -1,6 +1,10 @@
 """Answers of cleanlab, scikit-learn, statsmodels and krippendorff for crates/labels/tests/golden.
 
 Run: python labels_golden.py  (packages: cleanlab scikit-learn statsmodels krippendorff numpy)
+
+numpy's default sort orders equal keys arbitrarily (differently with and without AVX-512), and cleanlab's
+rounding of the confident joint breaks ties by it. So sorts are made stable here: the answers are then
+the same on every machine.
 """
 
 import json
@@ -16,6 +20,8 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa
 
 warnings.filterwarnings("ignore")
+argsort = np.argsort
+np.argsort = lambda a, axis=-1, kind=None, **rest: argsort(a, axis=axis, kind="stable", **rest)
 OUT = pathlib.Path(__file__).parents[2] / "labels" / "tests" / "golden"
 FILTERS = ["prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given"]
 RANKINGS = ["normalized_margin", "self_confidence"]
