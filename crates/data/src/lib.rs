@@ -5,6 +5,8 @@
 //! It does not know models or training. `rows` is what `predict` projects read, held in memory; `documents` is what
 //! `language` projects read, as a stream.
 
+mod agreement;
+mod diff;
 mod documents;
 mod error;
 mod init;
@@ -15,8 +17,11 @@ mod rows;
 use base::Context;
 use store::{Made, Store};
 
+pub use agreement::{Agreement, AgreementLevel, agreement};
+pub use diff::{Diff, diff};
 pub use error::DataError;
 pub use init::init;
+pub use mend::reveal;
 pub use plan::{Plan, plan};
 pub use rows::source::Source;
 pub use rows::types::Typed;

@@ -1,6 +1,7 @@
 //! What is mended in a text before anything judges it: repair of broken characters, and personal data.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use base::project::{ChineseScript, PersonalConfig, PersonalPolicy, UnicodeForm};
 use personal::{Action, Finder, FinderConfig, Key, Kind, Policy, PolicyConfig};
@@ -145,12 +146,27 @@ fn personal_policy(config: &PersonalConfig) -> Result<(Finder, Policy), DataErro
         score_min: config.score_min as f32,
         ..FinderConfig::default()
     };
-    let key = match &config.key_file {
-        None => None,
-        Some(path) => Some(Key::new(std::fs::read(path).map_err(DataError::io("read", path))?.trim_ascii())?),
-    };
+    let key = config.key_file.as_deref().map(read_key).transpose()?;
     let policy = PolicyConfig { action: action(config.policy).unwrap_or(Action::Report), kinds };
     Ok((finder.plan()?, policy.plan(key)?))
+}
+
+/// The largest file of a key.
+const KEY_BYTES_MAX: u64 = 1 << 16;
+
+fn read_key(path: &Path) -> Result<Key, DataError> {
+    if std::fs::metadata(path).map_err(DataError::io("open", path))?.len() > KEY_BYTES_MAX {
+        return Err(DataError::file(path, "it is larger than a key can be", "Name the file of the key."));
+    }
+    Ok(Key::new(std::fs::read(path).map_err(DataError::io("read", path))?.trim_ascii())?)
+}
+
+/// Turns the pseudonyms in a text back into what they stand for. Those of another key stay.
+///
+/// # Errors
+/// [`DataError`] when the key cannot be read or is too short.
+pub fn reveal(text: &str, key_file: &Path) -> Result<String, DataError> {
+    Ok(personal::reveal(text, &read_key(key_file)?))
 }
 
 /// What is done; nothing where a kind is not looked for.

@@ -29,8 +29,8 @@ pub use language::{
 };
 pub use ledger::{Counts as LedgerCounts, LEDGER_FILE, LedgerEntry, LedgerWriter, read_ledger};
 pub use quality::{
-    Balance, ColumnQuality, DocumentsQuality, Drift, Histogram, Licence, NumberQuality, QUALITY_FILE, Quality,
-    SAMPLE_ROWS, Sample, SignalQuality, Step,
+    Balance, ColumnQuality, DocumentsQuality, Histogram, Licence, NumberQuality, QUALITY_FILE, Quality, SAMPLE_ROWS,
+    Sample, SignalQuality, Step,
 };
 pub use rows::{Row, count_rows, read_columns, read_split, write_split};
 

@@ -53,9 +53,6 @@ pub struct DocumentsQuality {
     /// Pieces of personal data by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub personal: BTreeMap<String, u64>,
-    /// How the signals moved since the last version of the dataset.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub drift: Option<Drift>,
 }
 
 /// Documents of which histograms are made.
@@ -107,15 +104,6 @@ pub struct Licence {
     pub documents: u64,
     /// Bytes of their text.
     pub bytes: u64,
-}
-
-/// How a dataset differs from another version of it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Drift {
-    /// The digest of the other version.
-    pub since: String,
-    /// The population stability index of each signal, over tenths of the other version: below 0.1 little, above 0.25 much.
-    pub stability: BTreeMap<String, f64>,
 }
 
 /// What one column is like, over the kept rows.
@@ -205,7 +193,88 @@ impl NumberQuality {
     }
 }
 
+/// The share that stands for none, so that a logarithm exists.
+const SHARE_MIN: f64 = 1e-4;
+/// Parts of a distribution that the stability index compares.
+const PARTS: usize = 10;
+
+impl NumberQuality {
+    /// The population stability index of another distribution against this one, over tenths of this one: below 0.1 they
+    /// hardly differ, above 0.25 much. Estimated from the histograms, within whose bins numbers count as even.
+    #[must_use]
+    pub fn stability(&self, other: &Self) -> f64 {
+        let mut edges: Vec<f64> = (1..PARTS).map(|part| self.quantile(part as f64 / PARTS as f64)).collect();
+        edges.dedup();
+        let shares = |of: &Self| {
+            let below: Vec<f64> = edges.iter().map(|edge| of.share_to(*edge)).collect();
+            let mut shares = vec![below.first().copied().unwrap_or(1.0)];
+            shares.extend(below.windows(2).map(|pair| pair[1] - pair[0]));
+            shares.push(1.0 - below.last().copied().unwrap_or(1.0));
+            shares
+        };
+        let pairs = shares(self).into_iter().zip(shares(other));
+        pairs.map(|(a, b)| (a.max(SHARE_MIN), b.max(SHARE_MIN))).map(|(a, b)| (b - a) * (b / a).ln()).sum()
+    }
+
+    /// The share of numbers up to one.
+    fn share_to(&self, number: f64) -> f64 {
+        let (edges, counts) = (&self.histogram.edges, &self.histogram.counts);
+        let all = counts.iter().sum::<u64>().max(1) as f64;
+        let bins = edges.windows(2).zip(counts).map(|(edge, count)| {
+            let width = edge[1] - edge[0];
+            let part = if width > 0.0 {
+                ((number - edge[0]) / width).clamp(0.0, 1.0)
+            } else {
+                f64::from(u8::from(number >= edge[0]))
+            };
+            part * *count as f64
+        });
+        bins.sum::<f64>() / all
+    }
+
+    /// The number that a share of them is below.
+    fn quantile(&self, share: f64) -> f64 {
+        let (edges, counts) = (&self.histogram.edges, &self.histogram.counts);
+        let wanted = share * counts.iter().sum::<u64>() as f64;
+        let mut before = 0.0;
+        for (edge, count) in edges.windows(2).zip(counts) {
+            let count = *count as f64;
+            if before + count >= wanted && count > 0.0 {
+                return edge[0] + (edge[1] - edge[0]) * (wanted - before) / count;
+            }
+            before += count;
+        }
+        self.max
+    }
+}
+
 impl Quality {
+    /// How much each number, length and signal moved from another version of the dataset to this one: population stability
+    /// indices by name.
+    #[must_use]
+    pub fn stability(&self, earlier: &Self) -> BTreeMap<String, f64> {
+        let mut moved = BTreeMap::new();
+        for column in &self.columns {
+            let Some(before) = earlier.columns.iter().find(|other| other.name == column.name) else { continue };
+            for (what, now, then) in
+                [("", &column.number, &before.number), (" (length)", &column.length, &before.length)]
+            {
+                if let (Some(now), Some(then)) = (now, then) {
+                    moved.insert(format!("{}{what}", column.name), then.stability(now));
+                }
+            }
+        }
+        let signals = |quality: &Self| quality.documents.clone().map(|documents| documents.signals).unwrap_or_default();
+        let before = signals(earlier);
+        for (name, signal) in signals(self) {
+            let then = before.get(&name).and_then(|signal| signal.kept.as_ref());
+            if let (Some(now), Some(then)) = (&signal.kept, then) {
+                moved.insert(name, then.stability(now));
+            }
+        }
+        moved
+    }
+
     /// Reads it from a dataset's folder.
     ///
     /// # Errors
@@ -224,5 +293,29 @@ impl Quality {
         let path = folder.join(QUALITY_FILE);
         let text = serde_json::to_string_pretty(self).map_err(DatasetError::damaged(&path))?;
         std::fs::write(&path, text).map_err(DatasetError::io("write", &path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stability_is_nothing_for_the_same_and_much_for_another() {
+        let numbers = |shift: f64| (0..1000).map(|number| f64::from(number) / 10.0 + shift).collect::<Vec<_>>();
+        let of = |numbers: &[f64]| NumberQuality::of(numbers, 20).unwrap();
+        let one = of(&numbers(0.0));
+        assert!(one.stability(&one) < 1e-9);
+        assert!(one.stability(&of(&numbers(2.0))) < 0.1);
+        assert!(one.stability(&of(&numbers(60.0))) > 0.25);
+        // All numbers are the same.
+        let flat = of(&[3.0; 50]);
+        assert!(flat.stability(&flat).abs() < 1e-9);
+        assert!(flat.stability(&one).is_finite() && one.stability(&flat).is_finite());
+        // By hand: (0.5, 0.5) against (0.25, 0.75) is 0.25 ln 2 + 0.25 ln 1.5.
+        let half = NumberQuality::of(&[0.0, 1.0], 2).unwrap();
+        let shares = [(0.5_f64, 0.25_f64), (0.5, 0.75)];
+        let expected: f64 = shares.iter().map(|(a, b)| (b - a) * (b / a).ln()).sum();
+        assert!((expected - 0.274_653).abs() < 1e-5 && half.share_to(0.5) == 0.5);
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use base::units;
-use dataset::{DocumentsQuality, Drift, Licence, NumberQuality, QUALITY_FILE, Quality, Sample, SignalQuality, Step};
+use dataset::{DocumentsQuality, Licence, NumberQuality, QUALITY_FILE, Quality, Sample, SignalQuality, Step};
 use maud::{Markup, html};
 
 use crate::chart::{Bar, Chart, Kind, Series, bars};
@@ -30,10 +30,21 @@ pub(crate) fn documents(story: &Story) -> Option<Markup> {
     Some(section("documents", "Documents", &all(&quality)))
 }
 
+/// How the data moved since the version of the dataset before this one.
+pub(crate) fn drift(story: &Story) -> Option<Markup> {
+    let earlier = story.earlier_dataset.as_ref()?;
+    let File::Found(json) = story.file(QUALITY_FILE) else { return None };
+    let quality = serde_json::from_value::<Quality>(json).ok()?;
+    let moved = quality.stability(&Quality::load(&earlier.folder).ok()?);
+    if moved.is_empty() {
+        return None;
+    }
+    Some(section("drift", "Drift since the last version of the dataset", &table(&earlier.digest.short(), &moved)))
+}
+
 fn all(quality: &DocumentsQuality) -> Markup {
     html! {
         (waterfall(&quality.steps))
-        @if let Some(drift) = &quality.drift { (moved(drift)) }
         div class="columns" {
             (counts("Languages (estimated by the language model)", "documents", &quality.languages, LANGUAGES))
             (counts("Personal data that was found", "places", &quality.personal, usize::MAX))
@@ -99,9 +110,9 @@ fn shortened(name: &str) -> String {
     if name.chars().count() <= 34 { name } else { name.chars().take(33).chain(['…']).collect() }
 }
 
-/// How signals moved since the last version.
-fn moved(drift: &Drift) -> Markup {
-    let mut order: Vec<(&String, &f64)> = drift.stability.iter().collect();
+/// The numbers that moved, most first.
+fn table(since: &str, moved: &BTreeMap<String, f64>) -> Markup {
+    let mut order: Vec<(&String, &f64)> = moved.iter().collect();
     order.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
     let word = |value: f64| match value {
         value if value >= STABILITY.0 => "much",
@@ -110,7 +121,7 @@ fn moved(drift: &Drift) -> Markup {
     };
     html! {
         div class="scroll" { table {
-            caption { "Drift since " code { (drift.since.chars().take(12).collect::<String>()) } ": population stability index over tenths" }
+            caption { "Since dataset " code { (since) } ": population stability index over tenths, estimated from histograms" }
             thead { tr { th { "signal" } th class="number" { "index" } th { "moved" } } }
             tbody { @for (name, value) in order.into_iter().take(12) {
                 tr { th scope="row" { (name.replace('_', " ")) } td class="number" { (format!("{value:.3}")) } td { (word(*value)) } }

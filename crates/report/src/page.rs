@@ -27,6 +27,7 @@ pub(crate) fn page(story: &Story) -> Markup {
         numbers::verify(story),
         data::quality(story),
         documents::documents(story),
+        documents::drift(story),
         ledger::ledger(story),
         Some(numbers::settings(story)),
     ]

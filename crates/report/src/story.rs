@@ -27,6 +27,8 @@ pub(crate) struct Story {
     artifacts: Vec<Artifact>,
     /// Artifacts that could not be opened, and why.
     pub damaged: Vec<String>,
+    /// The version of the dataset before the one of this story.
+    pub earlier_dataset: Option<Artifact>,
 }
 
 /// A file of an artifact.
@@ -79,10 +81,15 @@ impl Story {
             recorded: Vec::new(),
             artifacts: Vec::new(),
             damaged: Vec::new(),
+            earlier_dataset: None,
             focus,
             runs,
         };
         story.open_artifacts(store, subject);
+        story.earlier_dataset = story
+            .run_of("data")
+            .and_then(|run| earlier(&all, run))
+            .and_then(|digest| store.artifact_unchecked(digest).ok());
         let known = |version: &Version| story.artifacts.iter().any(|artifact| artifact.digest == version.artifact);
         story.versions = versions.into_iter().filter(known).collect();
         let train = story.focus.iter().chain(&story.runs).find(|run| run.stage == "train").map(|run| run.id);
@@ -159,6 +166,15 @@ impl Story {
     pub fn version(&self) -> Option<&Version> {
         self.artifacts.iter().find_map(|artifact| self.versions.iter().find(|one| one.artifact == artifact.digest))
     }
+}
+
+/// What the run of the same stage before this one made, if it is another artifact.
+fn earlier(all: &[Run], run: &Run) -> Option<Digest> {
+    all.iter()
+        .filter(|other| other.stage == run.stage && other.id < run.id && other.artifact.is_some())
+        .max_by_key(|other| other.id)
+        .and_then(|other| other.artifact)
+        .filter(|digest| Some(*digest) != run.artifact)
 }
 
 fn add(runs: &mut Vec<Run>, more: Vec<Run>) {

@@ -71,12 +71,18 @@ pub enum Command {
     /// Run every stage that yard.toml names, in order.
     Run(ProjectArguments),
     /// Clean, split and fit the data.
+    #[command(args_conflicts_with_subcommands = true)]
     Data {
+        #[command(subcommand)]
+        action: Option<DataAction>,
         #[command(flatten)]
         project: ProjectArguments,
         /// Print every dropped and changed row.
         #[arg(long)]
         explain_drops: bool,
+        /// Write the page of labels that are likely wrong to this file, to look at them in a browser.
+        #[arg(long, value_name = "FILE")]
+        review: Option<PathBuf>,
     },
     /// Train the model.
     Train {
@@ -194,6 +200,63 @@ pub enum Command {
         #[arg(long, short = 'n', default_value_t = 20)]
         limit: u32,
     },
+}
+
+/// What else can be done with data.
+#[derive(Debug, Subcommand)]
+pub enum DataAction {
+    /// Say what differs between two versions of the dataset.
+    Diff {
+        /// The run that made the first (`yard runs` lists them), or NAME@3 that was trained on it.
+        first: String,
+        /// The second.
+        second: String,
+        #[command(flatten)]
+        registry: RegistryArguments,
+    },
+    /// Propose a file of expectations from the rows as they are.
+    Expectations {
+        #[command(flatten)]
+        project: ProjectArguments,
+        /// Where to write.
+        #[arg(long, short, default_value = "expectations.toml")]
+        out: PathBuf,
+        /// Overwrite a file that is there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Say how far annotators agree, from a file with a row for each item and a column for each annotator.
+    Agreement {
+        /// CSV, JSONL or Parquet.
+        file: PathBuf,
+        /// The columns of the annotators [default: all].
+        #[arg(long, short, value_delimiter = ',')]
+        columns: Vec<String>,
+        /// What may be said of the distance between two ratings.
+        #[arg(long, value_enum, default_value_t = Level::Nominal)]
+        level: Level,
+    },
+    /// Turn the pseudonyms in a file back into what they stand for, and print it.
+    Reveal {
+        /// A text file.
+        file: PathBuf,
+        /// The file of the key that they were made with.
+        #[arg(long)]
+        key_file: PathBuf,
+    },
+}
+
+/// What may be said of the distance between two ratings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Level {
+    /// Equal or not.
+    Nominal,
+    /// An order.
+    Ordinal,
+    /// Differences.
+    Interval,
+    /// Ratios.
+    Ratio,
 }
 
 /// What to do with keys.

@@ -33,7 +33,7 @@ pub struct DataConfig {
     /// recipe of your own (a file that ends in `.toml`). Without it, only `drop_where` decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
-    /// Conditions in SQL over the signals of a document, such as `"word_count < 20 OR digit_ratio > 0.5"`. A document
+    /// Conditions in SQL over the signals of a document, such as `"words < 20 OR digit_ratio > 0.5"`. A document
     /// that one holds of is dropped (`language` only).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drop_where: Vec<String>,

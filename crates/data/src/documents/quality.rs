@@ -145,7 +145,6 @@ impl<'a> Account<'a> {
             samples: self.samples,
             languages: self.languages,
             personal: self.personal,
-            drift: None,
         });
         quality
     }

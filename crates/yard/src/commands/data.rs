@@ -1,23 +1,41 @@
 //! `yard data`, and `--explain-drops`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use base::{Context, Digest, units};
+use data::DataError;
 use dataset::{LedgerEntry, read_ledger};
 use serde_json::{Value as Json, json};
 
 use crate::arguments::ProjectArguments;
 use crate::output::{Error, Output, boxed, table};
-use crate::pipeline::{Pipeline, Until};
+use crate::pipeline::{Pipeline, Until, Usage};
 
 /// Longer values are cut for the eye; `--json` has them whole.
 const VALUE_LENGTH: usize = 40;
 
-pub fn data(output: Output, context: &Context, arguments: &ProjectArguments, explain: bool) -> Result<(), Error> {
+pub fn data(
+    output: Output,
+    context: &Context,
+    arguments: &ProjectArguments,
+    explain: bool,
+    review: Option<&Path>,
+) -> Result<(), Error> {
     let mut pipeline = Pipeline::open(output, context, arguments)?;
     let mut result = pipeline.run(Until::Data)?;
+    let digest = result["stages"][0]["artifact"].as_str().and_then(|text| text.parse::<Digest>().ok());
+    if let (Some(out), Some(digest)) = (review, digest) {
+        let page = pipeline.store.artifact(digest).map_err(boxed)?.folder.join("review.html");
+        if !page.exists() {
+            let hint = "Add [data.labels] to yard.toml, and run yard data again.";
+            return Err(boxed(Usage::new("this dataset has no page of labels to review", hint)));
+        }
+        std::fs::copy(&page, out).map_err(|error| boxed(DataError::io("write", out)(error)))?;
+        output.line(&format!("wrote {}", out.display()));
+        result["review"] = json!(out);
+    }
     if explain {
-        let digest = result["stages"][0]["artifact"].as_str().and_then(|text| text.parse::<Digest>().ok());
         if let Some(digest) = digest {
             let folder = pipeline.store.artifact(digest).map_err(boxed)?.folder;
             result["ledger"] = explain_drops(output, &folder)?;

@@ -1,6 +1,7 @@
 //! One file per verb (or per pair of verbs that share everything).
 
 mod data;
+mod dataset;
 mod init;
 mod key;
 mod monitor;
@@ -28,7 +29,10 @@ pub fn execute(command: Command, output: Output, context: &Context, ranks: &Rank
         Command::Schema => init::schema(output),
         Command::Plan(project) => plan::plan(output, &project),
         Command::Run(project) => run::run(output, context, &project, Until::Report),
-        Command::Data { project, explain_drops } => data::data(output, context, &project, explain_drops),
+        Command::Data { action: Some(action), .. } => dataset::act(output, action),
+        Command::Data { project, explain_drops, review, .. } => {
+            data::data(output, context, &project, explain_drops, review.as_deref())
+        }
         Command::Train { project, find_rate: true } => range::find_rate(output, context, &project),
         Command::Train { project, .. } => train::train(output, context, &project, ranks),
         Command::Tune(project) => run::run(output, context, &project, Until::Tune),
