@@ -48,10 +48,13 @@ fn main() -> Result<(), Failure> {
     if let Some(out) = arguments.get(3) {
         learned.save(Path::new(out))?;
     }
-    println(&serde_json::json!({
-        "scheme": name, "seconds": seconds, "seconds_counting": counted, "bytes": bytes,
-        "vocabulary_size": learned.vocabulary_size(), "peak_rss_bytes": peak_rss_bytes(),
-    }).to_string());
+    println(
+        &serde_json::json!({
+            "scheme": name, "seconds": seconds, "seconds_counting": counted, "bytes": bytes,
+            "vocabulary_size": learned.vocabulary_size(), "peak_rss_bytes": peak_rss_bytes(),
+        })
+        .to_string(),
+    );
     Ok(())
 }
 

@@ -46,7 +46,11 @@ struct Matcher {
 
 impl Added {
     /// Reads the list; a token gets its number as Hugging Face gives it, which has to be the one in the file.
-    pub fn read(list: &[Value], vocabulary: &Vocabulary, normalizer: Option<&Normalizer>) -> Result<Self, TokenizerError> {
+    pub fn read(
+        list: &[Value],
+        vocabulary: &Vocabulary,
+        normalizer: Option<&Normalizer>,
+    ) -> Result<Self, TokenizerError> {
         if list.len() > ADDED_MAX {
             return Err(TokenizerError::unsupported(format!("more than {ADDED_MAX} added tokens")));
         }
@@ -129,7 +133,8 @@ impl Matcher {
         let mut seen = std::collections::HashSet::new();
         for (pattern, token) in &patterns {
             if pattern.is_empty() || !seen.insert(pattern) {
-                let what = format!("the added token {:?}, which is normalised to nothing or to another,", token.content);
+                let what =
+                    format!("the added token {:?}, which is normalised to nothing or to another,", token.content);
                 return Err(TokenizerError::unsupported(what));
             }
         }
@@ -143,7 +148,8 @@ impl Matcher {
 
 fn split<'t>(matcher: Option<&Matcher>, text: &'t str, special_is_text: bool, emit: &mut dyn FnMut(Piece<'t>)) {
     let mut begin = 0;
-    for found in matcher.into_iter().flat_map(|matcher| matcher.automaton.find_iter(text).map(move |at| (matcher, at))) {
+    for found in matcher.into_iter().flat_map(|matcher| matcher.automaton.find_iter(text).map(move |at| (matcher, at)))
+    {
         let (matcher, found) = found;
         let token = &matcher.tokens[found.pattern().as_usize()];
         let (mut start, mut stop) = (found.start(), found.end());
@@ -151,7 +157,8 @@ fn split<'t>(matcher: Option<&Matcher>, text: &'t str, special_is_text: bool, em
             continue;
         }
         let word = |character: char| classes().of(u32::from(character)) & WORD != 0;
-        let inside = text[..start].chars().next_back().is_some_and(word) || text[stop..].chars().next().is_some_and(word);
+        let inside =
+            text[..start].chars().next_back().is_some_and(word) || text[stop..].chars().next().is_some_and(word);
         if token.single_word && inside {
             continue;
         }

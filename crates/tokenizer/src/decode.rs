@@ -32,7 +32,9 @@ impl Decoder {
             "ByteLevel" => Self::ByteLevel,
             "ByteFallback" => Self::ByteFallback,
             "Fuse" => Self::Fuse,
-            "WordPiece" => Self::WordPiece { prefix: text(json, "prefix")?.to_owned(), cleanup: flag(json, "cleanup")? },
+            "WordPiece" => {
+                Self::WordPiece { prefix: text(json, "prefix")?.to_owned(), cleanup: flag(json, "cleanup")? }
+            }
             "Metaspace" => Self::Metaspace(Metaspace::read(json)?),
             "Replace" => Self::Replace { pattern: read_pattern(json)?, content: text(json, "content")?.to_owned() },
             "Strip" => Self::Strip {
@@ -82,7 +84,9 @@ impl Decoder {
                 let replaced = tokens.iter().map(|token| Ok(replace(pattern, content, token)?.into_owned()));
                 replaced.collect::<Result<_, TokenizerError>>()?
             }
-            Self::Strip { content, start, stop } => tokens.iter().map(|token| strip(token, *content, *start, *stop)).collect(),
+            Self::Strip { content, start, stop } => {
+                tokens.iter().map(|token| strip(token, *content, *start, *stop)).collect()
+            }
             Self::Suffix(suffix) => {
                 let last = tokens.len().saturating_sub(1);
                 for (index, token) in tokens.iter_mut().enumerate() {
@@ -147,8 +151,17 @@ fn strip(token: &str, content: char, start: usize, stop: usize) -> String {
 /// What the spaces between tokens do to English.
 fn clean(text: &str) -> String {
     let pairs = [
-        (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
-        (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+        (" .", "."),
+        (" ?", "?"),
+        (" !", "!"),
+        (" ,", ","),
+        (" ' ", "'"),
+        (" n't", "n't"),
+        (" 'm", "'m"),
+        (" do not", " don't"),
+        (" 's", "'s"),
+        (" 've", "'ve"),
+        (" 're", "'re"),
     ];
     pairs.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }

@@ -19,7 +19,8 @@ impl Ends {
         }
         let pair = |key: &str| {
             let id = json[key][1].as_u64().and_then(|id| u32::try_from(id).ok());
-            id.map(|id| vec![id]).ok_or_else(|| TokenizerError::damaged(format!("{key:?} of its post_processor is no token")))
+            id.map(|id| vec![id])
+                .ok_or_else(|| TokenizerError::damaged(format!("{key:?} of its post_processor is no token")))
         };
         match type_of(json, "post_processor")? {
             // It moves offsets only.
@@ -135,7 +136,12 @@ impl Padding {
         if large || multiple > 1 << 24 {
             return Err(TokenizerError::unsupported("padding to more than 16777216 tokens"));
         }
-        Ok(Some(Self { fixed, multiple: multiple.max(1) as usize, left: is_left(json)?, token: number(json, "pad_id")? }))
+        Ok(Some(Self {
+            fixed,
+            multiple: multiple.max(1) as usize,
+            left: is_left(json)?,
+            token: number(json, "pad_id")?,
+        }))
     }
 
     /// How many tokens a text has at the end, when the longest has so many.

@@ -168,8 +168,11 @@ impl Step {
                     Cow::Borrowed(text)
                 };
                 let wanted = space.prepend == Prepend::Always || space.prepend == Prepend::First && at_start;
-                let marked =
-                    if wanted && !replaced.starts_with(mark) { Cow::Owned(format!("{mark}{replaced}")) } else { replaced };
+                let marked = if wanted && !replaced.starts_with(mark) {
+                    Cow::Owned(format!("{mark}{replaced}"))
+                } else {
+                    replaced
+                };
                 if space.split {
                     at_marks(&marked, mark, emit);
                 } else {

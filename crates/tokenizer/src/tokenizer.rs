@@ -242,7 +242,8 @@ impl Tokenizer {
         match &self.decoder {
             Some(Decoder::ByteLevel) => {
                 let bytes: Vec<u8> = names.flat_map(byte_level).collect();
-                Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+                Ok(String::from_utf8(bytes)
+                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
             }
             Some(decoder) => Ok(decoder.apply(names.map(str::to_owned).collect())?.concat()),
             None => Ok(names.collect::<Vec<_>>().join(" ")),

@@ -23,7 +23,8 @@ impl Trie {
         let mut keys: Vec<(&[u8], u32)> = keys.into_iter().filter(|(key, _)| !key.is_empty()).collect();
         // Stable, so that the last of equal strings stays last.
         keys.sort_by_key(|(key, _)| *key);
-        let mut trie = Self { first: Vec::new(), labels: vec![0], values: vec![Self::NONE], roots: vec![Self::NONE; 256] };
+        let mut trie =
+            Self { first: Vec::new(), labels: vec![0], values: vec![Self::NONE], roots: vec![Self::NONE; 256] };
         // The keys below each node of the level, in the order of nodes.
         let mut level = vec![0..keys.len()];
         let mut depth = 0;

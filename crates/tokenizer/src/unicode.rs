@@ -73,8 +73,14 @@ pub(crate) fn decode(text: &[u8], index: usize) -> (u32, usize) {
 
 fn build() -> Classes {
     let mut flat = vec![0_u8; 0x11_0000];
-    let wanted =
-        [(r"\p{L}", LETTER), (r"\p{N}", NUMBER), (r"\p{M}", MARK), (r"[\p{P}\p{S}]", SIGN), (r"\s", SPACE), (r"\w", WORD)];
+    let wanted = [
+        (r"\p{L}", LETTER),
+        (r"\p{N}", NUMBER),
+        (r"\p{M}", MARK),
+        (r"[\p{P}\p{S}]", SIGN),
+        (r"\s", SPACE),
+        (r"\w", WORD),
+    ];
     for (pattern, bit) in wanted {
         for (first, last) in ranges(pattern) {
             for class in &mut flat[first as usize..=last as usize] {
@@ -114,16 +120,20 @@ mod tests {
     #[test]
     fn classes_are_those_of_the_expressions() {
         let table = classes();
-        for (pattern, bit) in
-            [(r"^\p{L}$", LETTER), (r"^\p{N}$", NUMBER), (r"^\p{M}$", MARK), (r"^[\p{P}\p{S}]$", SIGN), (r"^\s$", SPACE)]
-        {
+        for (pattern, bit) in [
+            (r"^\p{L}$", LETTER),
+            (r"^\p{N}$", NUMBER),
+            (r"^\p{M}$", MARK),
+            (r"^[\p{P}\p{S}]$", SIGN),
+            (r"^\s$", SPACE),
+        ] {
             let regex = fancy_regex::Regex::new(pattern).unwrap();
             let mut buffer = [0; 4];
             for character in ('\0'..='\u{ffff}').chain('\u{1f000}'..='\u{21000}') {
                 let text = character.encode_utf8(&mut buffer);
                 let (class, bytes) = table.at(text.as_bytes(), 0);
                 assert_eq!(bytes, text.len());
-                assert_eq!(class & bit != 0, regex.is_match(text).unwrap() , "{character:?} {pattern}");
+                assert_eq!(class & bit != 0, regex.is_match(text).unwrap(), "{character:?} {pattern}");
             }
         }
     }

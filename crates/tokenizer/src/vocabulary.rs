@@ -48,7 +48,9 @@ impl Vocabulary {
         }
         let slot = &mut self.tokens[id as usize];
         if let Some(other) = slot {
-            return Err(TokenizerError::damaged(format!("the tokens {other:?} and {token:?} have the same number {id}")));
+            return Err(TokenizerError::damaged(format!(
+                "the tokens {other:?} and {token:?} have the same number {id}"
+            )));
         }
         *slot = Some(token.clone());
         self.ids.insert(token, id);

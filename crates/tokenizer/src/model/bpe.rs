@@ -59,12 +59,13 @@ impl Bpe {
         if !json["dropout"].is_null() && json["dropout"].as_f64() != Some(0.0) {
             return Err(TokenizerError::unsupported("dropout"));
         }
-        let unknown = match optional_text(json, "unk_token")? {
-            None => None,
-            Some(token) => Some(vocabulary.id(token).ok_or_else(|| {
-                TokenizerError::damaged(format!("its unk_token {token:?} is not in the vocabulary"))
-            })?),
-        };
+        let unknown =
+            match optional_text(json, "unk_token")? {
+                None => None,
+                Some(token) => Some(vocabulary.id(token).ok_or_else(|| {
+                    TokenizerError::damaged(format!("its unk_token {token:?} is not in the vocabulary"))
+                })?),
+            };
         let flag = |key| Ok::<_, TokenizerError>(optional_flag(json, key)?.unwrap_or(false));
         let first = first_symbols(vocabulary, byte_level, flag("byte_fallback")?)?;
         let merges = read_merges(json, vocabulary)?;
@@ -262,7 +263,8 @@ fn read_merges(json: &Value, vocabulary: &Vocabulary) -> Result<Vec<(u32, u32, u
         joined.push_str(left);
         joined.push_str(right);
         let id = |token: &str| {
-            let missing = || TokenizerError::damaged(format!("its merge {merge} has a token that does not exist: {token:?}"));
+            let missing =
+                || TokenizerError::damaged(format!("its merge {merge} has a token that does not exist: {token:?}"));
             vocabulary.id(token).ok_or_else(missing)
         };
         merges.push((id(left)?, id(right)?, id(&joined)?));
@@ -288,4 +290,36 @@ fn whole_words(vocabulary: &Vocabulary, byte_level: bool) -> Trie {
         })
         .collect();
     Trie::new(words.iter().map(|(word, id)| (word.as_slice(), *id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_scan_and_the_heap_join_alike(
+            merges in proptest::collection::vec((0_u32..6, 0_u32..6), 1..12),
+            symbols in proptest::collection::vec(0_u32..4, 0..90),
+        ) {
+            // A joined token has a number of its own, as a string has.
+            let merges: Vec<(u32, u32, u32)> = (4..).zip(merges).map(|(id, (left, right))| (left, right, id)).collect();
+            let bpe = Bpe {
+                first: First::Bytes(Box::new([NONE; 256])),
+                unknown: None,
+                fuse_unknown: false,
+                pairs: Pairs::new(&merges),
+                whole: None,
+                cuts_at_marks: false,
+            };
+            let mut one = Buffers { symbols: symbols.clone(), ..Buffers::default() };
+            let mut other = Buffers { symbols, ..Buffers::default() };
+            bpe.scan(&mut one);
+            if !other.symbols.is_empty() {
+                bpe.climb(&mut other);
+            }
+            prop_assert_eq!(one.symbols, other.symbols);
+        }
+    }
 }

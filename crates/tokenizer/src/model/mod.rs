@@ -98,19 +98,21 @@ impl Model {
     }
 }
 
-/// Where the next mark stands that has none before it.
+/// Where the next mark stands that has none before it, and text.
 #[inline]
 fn next_cut(text: &str, mark: &str) -> Option<usize> {
-    let mut behind = false;
-    let mut from = 0;
-    while let Some(found) = text[from..].find(mark) {
-        let index = from + found;
-        // The first of a run, and not at the beginning.
-        if index > 0 && !(behind && found == 0) {
+    let (text, mark) = (text.as_bytes(), mark.as_bytes());
+    let is_mark = |index: usize| text.get(index..index + mark.len()) == Some(mark);
+    let mut index = 0;
+    while index < text.len() && is_mark(index) {
+        index += mark.len();
+    }
+    // A mark begins with a byte that few characters begin with, and none has inside.
+    while index < text.len() {
+        if text[index] == mark[0] && index > 0 && is_mark(index) {
             return Some(index);
         }
-        behind = true;
-        from = index + mark.len();
+        index += 1;
     }
     None
 }

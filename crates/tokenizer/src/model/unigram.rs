@@ -118,7 +118,8 @@ impl Unigram {
                 let step = &mut best[begin + length];
                 let score = self.unknown_score + here;
                 if step.begin == u32::MAX || score > step.score {
-                    let what = || TokenizerError::Encode { what: format!("{character:?} has no token, and none is unknown") };
+                    let what =
+                        || TokenizerError::Encode { what: format!("{character:?} has no token, and none is unknown") };
                     offer(step, score, begin, self.unknown.ok_or_else(what)?);
                 }
             }

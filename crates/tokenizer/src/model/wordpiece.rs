@@ -20,9 +20,9 @@ pub(crate) struct WordPiece {
 impl WordPiece {
     pub fn read(json: &Value, vocabulary: &Vocabulary) -> Result<Self, TokenizerError> {
         let unknown = text(json, "unk_token")?;
-        let unknown = vocabulary.id(unknown).ok_or_else(|| {
-            TokenizerError::damaged(format!("its unk_token {unknown:?} is not in the vocabulary"))
-        })?;
+        let unknown = vocabulary
+            .id(unknown)
+            .ok_or_else(|| TokenizerError::damaged(format!("its unk_token {unknown:?} is not in the vocabulary")))?;
         let prefix = text(json, "continuing_subword_prefix")?;
         let continuing = vocabulary.iter().filter_map(|(id, token)| Some((token.strip_prefix(prefix)?.as_bytes(), id)));
         Ok(Self {

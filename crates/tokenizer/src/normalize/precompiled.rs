@@ -20,8 +20,7 @@ impl Precompiled {
         let (size, rest) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
         let size = u32::from_le_bytes(*size) as usize / 4 * 4;
         let (units, replacements) = rest.split_at_checked(size).ok_or_else(damaged)?;
-        let units: Vec<u32> =
-            units.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
+        let units: Vec<u32> = units.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
         let replacements = String::from_utf8(replacements.to_vec()).map_err(|_| damaged())?;
         if units.is_empty() {
             return Err(damaged());

@@ -14,7 +14,8 @@ pub(crate) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s
 /// Llama 3's expression (that of OpenAI's `cl100k_base`, without possessive runs).
 pub(crate) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Qwen's expression: as Llama 3's, each digit on its own.
-pub(crate) const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(crate) const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// The first of DeepSeek-V3's three expressions: up to three digits.
 pub(crate) const DIGITS3: &str = r"\p{N}{1,3}";
 /// The second: runs of Chinese characters and kana.
@@ -27,7 +28,9 @@ pub(crate) const DEEPSEEK3: &str = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~]
 pub(crate) enum Pattern {
     Gpt2,
     /// Llama 3's and Qwen's, with the most digits of a number.
-    Llama3 { digits: u32 },
+    Llama3 {
+        digits: u32,
+    },
     Digits3,
     HanKana,
     DeepSeek3,
@@ -76,10 +79,16 @@ impl Pattern {
     }
 
     /// Every piece of the text in order, and whether it is a match. No piece is empty, unless a match is.
-    pub fn pieces<'t>(&self, text: &'t str, emit: &mut (impl FnMut(&'t str, bool) + ?Sized)) -> Result<(), TokenizerError> {
+    pub fn pieces<'t>(
+        &self,
+        text: &'t str,
+        emit: &mut (impl FnMut(&'t str, bool) + ?Sized),
+    ) -> Result<(), TokenizerError> {
         match self {
             Self::Gpt2 => scan::whole(text, scan::gpt2, emit),
-            Self::Llama3 { digits } => scan::whole(text, |table, text, at| scan::llama3(table, text, at, *digits), emit),
+            Self::Llama3 { digits } => {
+                scan::whole(text, |table, text, at| scan::llama3(table, text, at, *digits), emit)
+            }
             Self::Digits3 => scan::runs(text, scan::digits, emit),
             Self::HanKana => scan::runs(text, scan::han_kana, emit),
             Self::DeepSeek3 => scan::whole(text, scan::deepseek, emit),
@@ -224,9 +233,31 @@ mod tests {
     #[test]
     fn scanners_give_what_their_expressions_give() {
         for text in [
-            "", " ", "  a", "a  ", "\n", " \n ", "a \n\r\n  b", "I'm I'LL he'ſ 'D 're'", "don''t", "12345 678", " 12",
-            "x=\"y\" <b>z</b>\r\n", "床前明月光，疑是地上霜。", "カタ・カナ゛が", "é e\u{301} \u{301}a", "\u{200b}a\u{200d}b \u{ad}",
-            "👩‍👩‍👧 ok", "\u{3000}\u{3000}中文 abc中文1", "\t\t  x", "a\u{a0}b \u{2028}\u{85}c", "½ ² Ⅷ ٣٤٥٦", "_a -b ~~c", "  1", " \r", "a\0b\u{7f}\u{378}",
+            "",
+            " ",
+            "  a",
+            "a  ",
+            "\n",
+            " \n ",
+            "a \n\r\n  b",
+            "I'm I'LL he'ſ 'D 're'",
+            "don''t",
+            "12345 678",
+            " 12",
+            "x=\"y\" <b>z</b>\r\n",
+            "床前明月光，疑是地上霜。",
+            "カタ・カナ゛が",
+            "é e\u{301} \u{301}a",
+            "\u{200b}a\u{200d}b \u{ad}",
+            "👩‍👩‍👧 ok",
+            "\u{3000}\u{3000}中文 abc中文1",
+            "\t\t  x",
+            "a\u{a0}b \u{2028}\u{85}c",
+            "½ ² Ⅷ ٣٤٥٦",
+            "_a -b ~~c",
+            "  1",
+            " \r",
+            "a\0b\u{7f}\u{378}",
         ] {
             same(text);
         }

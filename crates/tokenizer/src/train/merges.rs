@@ -125,7 +125,9 @@ pub(super) fn learn(
         lengths.resize(learned.tokens.len(), 1);
         lengths[id as usize] = lengths[left as usize] + lengths[right as usize];
         learned.merges.push((left, right));
-        state.join(&mut corpus, &top, id, |other| lengths[other as usize] + lengths[id as usize] < limits.max_token_length);
+        state.join(&mut corpus, &top, id, |other| {
+            lengths[other as usize] + lengths[id as usize] < limits.max_token_length
+        });
         if learned.merges.len().is_multiple_of(64) {
             watch.step("merges", learned.tokens.len() as u64, limits.vocabulary_size as u64)?;
         }
@@ -350,5 +352,30 @@ impl State {
 impl Corpus {
     fn symbols_of(&self, word: &Word) -> &[u32] {
         &self.symbols[word.begin as usize..word.begin as usize + word.length as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_beyond_32_bits_keep_their_order() {
+        let mut learned = Learned::default();
+        ["a", "b", "c", "d"].iter().for_each(|token| {
+            learned.id(token);
+        });
+        let mut corpus = Corpus::default();
+        // In 32 bits the first word's pair would count 705,032,704, and the second's be negative.
+        for (word, count) in [([0, 1], 5_000_000_000), ([1, 2], 3_000_000_000), ([2, 3], 1_000_000_000)] {
+            corpus.symbols.extend(word);
+            corpus.end_word(count);
+        }
+        let limits = Limits { vocabulary_size: 9, min_frequency: 2, max_token_length: usize::MAX, prefix: "" };
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let mut watch = Watch { progress: &mut |_| {}, stop: &stop };
+        learn(corpus, &mut learned, &limits, &mut watch).unwrap();
+        assert_eq!(learned.merges, [(0, 1), (1, 2), (2, 3)]);
+        assert_eq!(learned.tokens[4..], ["ab", "bc", "cd"]);
     }
 }

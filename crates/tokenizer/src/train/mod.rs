@@ -9,6 +9,8 @@ mod merges;
 mod pieces;
 mod scheme;
 mod suffixes;
+#[cfg(test)]
+mod tests;
 mod unigram;
 mod words;
 
@@ -169,7 +171,10 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::feed`].
-    pub fn feed_from<S: AsRef<str> + Sync>(&mut self, texts: impl IntoIterator<Item = S>) -> Result<(), TokenizerError> {
+    pub fn feed_from<S: AsRef<str> + Sync>(
+        &mut self,
+        texts: impl IntoIterator<Item = S>,
+    ) -> Result<(), TokenizerError> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for text in texts {
             bytes += text.as_ref().len();

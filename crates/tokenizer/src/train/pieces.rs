@@ -140,8 +140,7 @@ fn spell(
     let mut ids: HashMap<char, [u32; 2]> = HashMap::with_capacity(kept.len());
     for (character, continues) in kept {
         let plain = learned.id(character.encode_utf8(&mut [0; 4]));
-        let behind =
-            if *continues && !prefix.is_empty() { learned.id(&format!("{prefix}{character}")) } else { plain };
+        let behind = if *continues && !prefix.is_empty() { learned.id(&format!("{prefix}{character}")) } else { plain };
         ids.insert(*character, [plain, behind]);
     }
     for (word, count) in texts {

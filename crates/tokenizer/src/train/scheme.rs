@@ -85,13 +85,9 @@ impl Scheme {
     }
 
     pub(super) fn pre_tokenizer(&self) -> Value {
-        let byte_level = |use_regex: bool| {
-            json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex })
-        };
+        let byte_level = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
         let split = |expressions: &[&str]| {
-            let split = |expression: &&str| {
-                json!({ "type": "Split", "pattern": { "Regex": expression }, "behavior": "Isolated", "invert": false })
-            };
+            let split = |expression: &&str| json!({ "type": "Split", "pattern": { "Regex": expression }, "behavior": "Isolated", "invert": false });
             let steps: Vec<Value> = expressions.iter().map(split).chain([byte_level(false)]).collect();
             json!({ "type": "Sequence", "pretokenizers": steps })
         };
@@ -120,7 +116,9 @@ impl Scheme {
     /// BERT's tokens at both ends, where they are special tokens.
     fn post_processor(&self, special: &[String]) -> Value {
         let id = |token: &str| special.iter().position(|other| other == token);
-        let (Self::WordPiece { .. }, Some(cls), Some(sep)) = (self, id("[CLS]"), id("[SEP]")) else { return Value::Null };
+        let (Self::WordPiece { .. }, Some(cls), Some(sep)) = (self, id("[CLS]"), id("[SEP]")) else {
+            return Value::Null;
+        };
         let token = |name: &str, kind: u32| json!({ "SpecialToken": { "id": name, "type_id": kind } });
         let text = |name: &str, kind: u32| json!({ "Sequence": { "id": name, "type_id": kind } });
         json!({
@@ -151,7 +149,8 @@ pub(super) fn check(config: &TrainerConfig) -> Result<(), TokenizerError> {
         Scheme::Bpe { alphabet: Alphabet::Bytes { .. } } => {
             let least = 256 + special.len();
             if config.vocabulary_size < least {
-                let what = format!("all bytes and the special tokens are {least} tokens, more than the vocabulary may have");
+                let what =
+                    format!("all bytes and the special tokens are {least} tokens, more than the vocabulary may have");
                 return Err(TokenizerError::settings(what, "Ask for a larger vocabulary."));
             }
             return Ok(());

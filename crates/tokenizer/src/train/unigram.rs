@@ -30,7 +30,12 @@ const LINEAR_CHARACTERS_MAX: usize = 20;
 type Word = (Box<str>, f64);
 
 /// Learns the model; `least`: words that came fewer times are left out.
-pub(super) fn train(words: Words, least: u64, config: &TrainerConfig, watch: &mut Watch) -> Result<Value, TokenizerError> {
+pub(super) fn train(
+    words: Words,
+    least: u64,
+    config: &TrainerConfig,
+    watch: &mut Watch,
+) -> Result<Value, TokenizerError> {
     let Scheme::Unigram { max_piece_length } = config.scheme else { return Ok(Value::Null) };
     let mut texts: Vec<Word> = Vec::new();
     words.drain(&mut |word, count| {
@@ -90,7 +95,8 @@ fn seeds(texts: &[Word], characters: &BTreeMap<char, f64>, max_piece_length: usi
     seeds.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| b.0.cmp(&a.0)));
     found.truncate(SEEDS_MAX.saturating_sub(seeds.len()));
     for repeat in found {
-        let text = part(repeat.begin, repeat.length).iter().filter_map(|character| char::from_u32(*character)).collect();
+        let text =
+            part(repeat.begin, repeat.length).iter().filter_map(|character| char::from_u32(*character)).collect();
         seeds.push((text, f64::from(repeat.count) * f64::from(repeat.length)));
     }
     let logarithm = seeds.iter().map(|(_, score)| score).sum::<f64>().ln();
@@ -170,8 +176,7 @@ impl Pieces {
                 self.edges(word, &mut edges);
                 if word.len() <= LINEAR_CHARACTERS_MAX * 4 && word.chars().count() <= LINEAR_CHARACTERS_MAX {
                     let unknown = self.unknown.exp();
-                    let probability =
-                        |piece: Option<u32>| piece.map_or(unknown, |piece| probabilities[piece as usize]);
+                    let probability = |piece: Option<u32>| piece.map_or(unknown, |piece| probabilities[piece as usize]);
                     linear(&edges, word.len(), *count, probability, &mut forward, &mut backward, &mut expected);
                 } else {
                     let score = |piece| self.score(piece);
@@ -273,7 +278,9 @@ impl Pieces {
         let fates: Vec<Option<f64>> = (0..self.pieces.len() as u32).into_par_iter().map(fate).collect();
         let target = wanted.max((self.pieces.len() as f64 * SHRINK) as usize);
         let of = |keep: fn(f64) -> bool| {
-            (0_u32..).zip(&fates).filter_map(move |(index, fate)| fate.filter(|loss| keep(*loss)).map(|loss| (index, loss)))
+            (0_u32..)
+                .zip(&fates)
+                .filter_map(move |(index, fate)| fate.filter(|loss| keep(*loss)).map(|loss| (index, loss)))
         };
         let mut kept: Vec<u32> = of(f64::is_infinite).map(|(index, _)| index).collect();
         let mut candidates: Vec<(u32, f64)> = of(f64::is_finite).collect();
@@ -392,7 +399,9 @@ mod tests {
     #[test]
     fn digamma_has_its_known_values() {
         // Abramowitz and Stegun, table 6.1; ψ(1) is minus Euler's constant.
-        for (x, value) in [(1.0, -0.577_215_664_9), (2.0, 0.422_784_335_1), (0.5, -1.963_510_026_0), (10.0, 2.251_752_589_1)] {
+        for (x, value) in
+            [(1.0, -0.577_215_664_9), (2.0, 0.422_784_335_1), (0.5, -1.963_510_026_0), (10.0, 2.251_752_589_1)]
+        {
             assert!((digamma(x) - value).abs() < 1e-6, "{x}: {}", digamma(x));
         }
     }

@@ -144,7 +144,9 @@ impl Words {
         let shard_of = |entry: &Entry| entry.hash >> (64 - SHARD_BITS);
         let mut order: Vec<u32> = (0..local.entries.len() as u32).collect();
         order.sort_unstable_by_key(|index| shard_of(&local.entries[*index as usize]));
-        for group in order.chunk_by(|a, b| shard_of(&local.entries[*a as usize]) == shard_of(&local.entries[*b as usize])) {
+        for group in
+            order.chunk_by(|a, b| shard_of(&local.entries[*a as usize]) == shard_of(&local.entries[*b as usize]))
+        {
             let mut shard = lock(&self.shards[shard_of(&local.entries[group[0] as usize]) as usize]);
             for index in group {
                 let entry = &local.entries[*index as usize];
