@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_text_is_mended_as_the_project_says() {
-        let config = base::project::PersonalConfig::default();
+        let config = PersonalConfig::default();
         let mender = Mender::new(Some(&base::project::RepairConfig::default()), Some(&config)).unwrap();
         let (mut text, mut changes) = ("schÃ¶n: write to anna@example.com".to_owned(), Vec::new());
         mender.repair(&mut text, &mut changes);
@@ -205,6 +205,6 @@ mod tests {
         assert!(!changes[1].before.contains("anna"), "the ledger must not hold the data: {changes:?}");
         let mut kinds = std::collections::BTreeMap::new();
         kinds.insert("no_such_kind".to_owned(), PersonalPolicy::Drop);
-        assert!(Mender::new(None, Some(&base::project::PersonalConfig { kinds, ..config })).is_err());
+        assert!(Mender::new(None, Some(&PersonalConfig { kinds, ..config })).is_err());
     }
 }

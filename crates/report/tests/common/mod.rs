@@ -108,6 +108,7 @@ fn quality() -> Quality {
             "category".to_owned(),
             Balance { labels, train: counts(80), valid: counts(9), test: vec![40; 77] },
         )]),
+        documents: None,
         warnings: vec!["the rarest label has 80 training rows".to_owned()],
     }
 }
