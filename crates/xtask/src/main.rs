@@ -23,6 +23,8 @@ cargo xtask bench train [WORKLOAD..] [--rounds N] [--cuda]
 cargo xtask bench infer FILE.gguf.. [FOLDER..] [--rounds N]
                             prompts, answers and chats beside llama.cpp's; an encoder's folder beside PyTorch's and
                             ONNX Runtime's
+cargo xtask bench data CORPUS.jsonl LID_MODEL [--rounds N]
+                            data beside datatrove, ftfy, Presidio and Hugging Face (installs their Python once)
 cargo xtask bench load FILE.gguf [--clients N] [--seconds N]
                             a server under twice the load that it can serve, with clients that hang up and rubbish
 cargo xtask docs            write the generated pages: docs/yard.toml.md and docs/yard.schema.json";

@@ -1,7 +1,8 @@
 //! Benchmarks: `cargo xtask bench` measures the program itself ([`frame`]), `cargo xtask bench train` its training
 //! beside PyTorch's ([`train`], [`peers`]), `cargo xtask bench infer` its inference beside llama.cpp's ([`infer`]), `cargo xtask bench load` its server under too
-//! much load ([`load`]). Nothing here is a test, because a busy machine is no defect.
+//! much load ([`load`]), `cargo xtask bench data` what is done to data beside datatrove and others ([`data`]). Nothing here is a test, because a busy machine is no defect.
 
+mod data;
 mod frame;
 mod infer;
 mod load;
@@ -17,6 +18,7 @@ pub fn run(words: &[&str]) -> Outcome {
         [] => frame::run(),
         ["train", words @ ..] => train::run(words),
         ["infer", words @ ..] => infer::run(words),
+        ["data", words @ ..] => data::run(words),
         ["load", words @ ..] => load::run(words),
         _ => Err(crate::USAGE.to_owned()),
     }
