@@ -11,8 +11,9 @@ use crate::normalize::Normalizer;
 use crate::unicode::{WORD, classes};
 use crate::vocabulary::Vocabulary;
 
-/// The most added tokens of a file.
+/// The most added tokens of a file, and the most bytes of all of them.
 const ADDED_MAX: usize = 1 << 16;
+const ADDED_BYTES_MAX: usize = 16 << 20;
 
 /// One added token.
 #[derive(Debug, Clone)]
@@ -32,10 +33,19 @@ pub(crate) struct Added {
     original: Option<Matcher>,
     normalized: Option<Matcher>,
     ids: HashMap<String, u32>,
-    /// The name for decoding, and whether it is special.
-    names: HashMap<u32, (String, bool)>,
+    names: HashMap<u32, Name>,
     /// Special tokens in a text are then only text.
     pub special_is_text: bool,
+}
+
+/// What an added token is called.
+#[derive(Debug)]
+pub(crate) struct Name {
+    pub content: String,
+    /// What it is taken for when it is decoded: the normalised content, if that is what is looked for.
+    pub decoded: String,
+    /// Whether decoding may leave it out.
+    pub special: bool,
 }
 
 #[derive(Debug)]
@@ -84,7 +94,9 @@ impl Added {
             if let Some(normalizer) = normalizer.filter(|_| is_normalized) {
                 pattern = normalizer.apply(&content)?.into_owned();
             }
-            new.names.insert(id, (pattern.clone(), token.special));
+            // Hugging Face looks a normalised name up among contents, and finds it only where both are the same.
+            let special = token.special && pattern == content;
+            new.names.insert(id, Name { content: content.clone(), decoded: pattern.clone(), special });
             new.ids.insert(content, id);
             if is_normalized { &mut normalized } else { &mut original }.push((pattern, token));
         }
@@ -97,9 +109,9 @@ impl Added {
         self.ids.get(token).copied()
     }
 
-    /// What a token is called when it is decoded, and whether it is special.
-    pub fn name(&self, id: u32) -> Option<(&str, bool)> {
-        self.names.get(&id).map(|(name, special)| (name.as_str(), *special))
+    /// What an added token is called.
+    pub fn name(&self, id: u32) -> Option<&Name> {
+        self.names.get(&id)
     }
 
     /// Numbers and names of all.
@@ -129,6 +141,9 @@ impl Matcher {
     fn new(patterns: Vec<(String, Token)>) -> Result<Option<Self>, TokenizerError> {
         if patterns.is_empty() {
             return Ok(None);
+        }
+        if patterns.iter().map(|(pattern, _)| pattern.len()).sum::<usize>() > ADDED_BYTES_MAX {
+            return Err(TokenizerError::unsupported(format!("added tokens of more than {ADDED_BYTES_MAX} bytes")));
         }
         let mut seen = std::collections::HashSet::new();
         for (pattern, token) in &patterns {

@@ -17,7 +17,7 @@ use crate::pretokenize::PreTokenizer;
 use crate::vocabulary::Vocabulary;
 
 /// The largest file that is read.
-const FILE_BYTES_MAX: u64 = 256 << 20;
+const FILE_BYTES_MAX: u64 = 128 << 20;
 
 /// A tokenizer as a `tokenizer.json` describes it. Encoding gives the numbers that Hugging Face's library gives; a part
 /// that is not built here is an error when the file is read, never another number. It may be shared among threads.
@@ -235,8 +235,8 @@ impl Tokenizer {
     /// [`TokenizerError::Encode`] when an expression of the file gives up.
     pub fn decode(&self, tokens: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
         let names = tokens.iter().filter_map(|id| match self.added.name(*id) {
-            Some((_, true)) if skip_special => None,
-            Some((name, _)) => Some(name),
+            Some(name) if skip_special && name.special => None,
+            Some(name) => Some(name.decoded.as_str()),
             None => self.vocabulary.token(*id),
         });
         match &self.decoder {
@@ -254,10 +254,8 @@ impl Tokenizer {
     /// its mark. Special tokens and numbers without a token stand for none.
     #[must_use]
     pub fn token_bytes(&self, token: u32) -> Vec<u8> {
-        match self.added.name(token) {
-            Some((_, true)) => return Vec::new(),
-            Some((name, false)) => return name.as_bytes().to_vec(),
-            None => {}
+        if let Some(name) = self.added.name(token) {
+            return if name.special { Vec::new() } else { name.content.as_bytes().to_vec() };
         }
         let Some(name) = self.vocabulary.token(token) else { return Vec::new() };
         if self.pre_tokenizer.byte_level {
@@ -275,7 +273,7 @@ impl Tokenizer {
     /// The name of a token, as the file spells it.
     #[must_use]
     pub fn id_to_token(&self, id: u32) -> Option<&str> {
-        self.added.name(id).map(|(name, _)| name).or_else(|| self.vocabulary.token(id))
+        self.added.name(id).map(|name| name.content.as_str()).or_else(|| self.vocabulary.token(id))
     }
 
     /// One more than the largest number of a token: what an embedding has rows.

@@ -70,9 +70,9 @@ impl Vocabulary {
         self.tokens.len()
     }
 
-    /// How many names there are.
+    /// How many tokens there are.
     pub fn count(&self) -> usize {
-        self.ids.len()
+        self.tokens.iter().flatten().count()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {

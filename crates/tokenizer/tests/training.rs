@@ -1,4 +1,5 @@
 //! What is learned is what Hugging Face's trainers learn from the same texts.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::needless_pass_by_value, reason = "tests")]
 
 mod common;
 

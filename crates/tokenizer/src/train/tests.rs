@@ -29,7 +29,7 @@ fn word_pieces_are_those_of_a_run_of_theirs() {
         };
         let mut theirs: tokenizers::Tokenizer = tokenizers::Tokenizer::from_bytes(json_of(
             &config,
-            serde_json::json!({
+            &serde_json::json!({
                 "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
                 "max_input_chars_per_word": 100, "vocab": {},
             }),
@@ -63,8 +63,8 @@ fn word_pieces_are_those_of_a_run_of_theirs() {
     }
 }
 
-fn json_of(config: &TrainerConfig, model: Value) -> String {
-    let mut file: Value = serde_json::from_str(&scheme::file(config, &model)).unwrap();
+fn json_of(config: &TrainerConfig, model: &Value) -> String {
+    let mut file: Value = serde_json::from_str(&scheme::file(config, model)).unwrap();
     file["added_tokens"] = serde_json::json!([]);
     file["post_processor"] = Value::Null;
     file.to_string()

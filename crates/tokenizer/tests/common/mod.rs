@@ -1,3 +1,5 @@
+#![allow(dead_code, clippy::print_stdout, clippy::unwrap_used, reason = "tests; each file of them uses its own part")]
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
