@@ -4,6 +4,8 @@
 //! (2018) for k-centre greedy; Ash et al. (2020), BADGE: k-means++ seeding over gradient embeddings,
 //! whose distances are computed without building them.
 
+use serde::Serialize;
+
 use crate::error::LabelsError;
 use crate::features::Features;
 use crate::probabilities::Probabilities;
@@ -56,7 +58,7 @@ impl Default for SelectConfig {
 }
 
 /// A row to label next.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pick {
     /// The row, from 0.
     pub row: usize,

@@ -2,6 +2,7 @@
 //! replacement, from a seed.
 
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::error::LabelsError;
 use crate::random::Random;
@@ -27,7 +28,7 @@ impl Default for BootstrapConfig {
 }
 
 /// An estimate with its interval.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Interval {
     /// On the data as they are.
     pub estimate: f64,

@@ -5,6 +5,8 @@
 //! tolerance of thresholds) the behaviour of the library cleanlab 2.9 (Apache-2.0) is followed, so that
 //! both list the same rows.
 
+use serde::Serialize;
+
 use crate::error::LabelsError;
 use crate::probabilities::{Probabilities, argmax};
 
@@ -83,7 +85,7 @@ impl ConfidentJoint {
 }
 
 /// A row whose label is likely wrong.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LabelIssue {
     /// The row, from 0.
     pub row: usize,

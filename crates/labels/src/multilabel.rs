@@ -1,11 +1,13 @@
 //! Label errors where several labels may hold at once: confident learning, one class against the rest.
 
+use serde::Serialize;
+
 use crate::confident::{ConfidentConfig, confident_joint, issue_mask};
 use crate::error::LabelsError;
 use crate::probabilities::Probabilities;
 
 /// A class of a row that is likely given, or missing, by mistake.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassIssue {
     /// The class.
     pub class: u32,
@@ -16,7 +18,7 @@ pub struct ClassIssue {
 }
 
 /// A row with at least one such class.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MultiLabelIssue {
     /// The row, from 0.
     pub row: usize,

@@ -2,10 +2,12 @@
 //!
 //! The score is the robust z of the residual: 0.6745 · (r − median) / MAD (Iglewicz and Hoaglin 1993).
 
+use serde::Serialize;
+
 use crate::error::LabelsError;
 
 /// A row whose number is likely wrong.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NumberIssue {
     /// The row, from 0.
     pub row: usize,

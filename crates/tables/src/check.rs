@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use base::Value;
 use regex::Regex;
+use serde::Serialize;
 
 use crate::dates;
 use crate::distinct::Distinct;
@@ -24,7 +25,8 @@ pub const UNIQUE_EXACT_MAX: usize = 8 << 20;
 pub type References = BTreeMap<ForeignKey, HashSet<String>>;
 
 /// How bad a violation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The table is not as expected.
     Error,
@@ -33,7 +35,7 @@ pub enum Severity {
 }
 
 /// A row that breaks an expectation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Example {
     /// The row, from 0.
     pub row: u64,
@@ -42,7 +44,7 @@ pub struct Example {
 }
 
 /// An expectation that the table breaks.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Violation {
     /// The column, or none for the table as a whole; a comparison names its left column.
     pub column: Option<String>,

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use base::{ColumnType, Value};
+use serde::Serialize;
 
 use crate::error::TablesError;
 use crate::hashing::hash_value;
@@ -64,7 +65,8 @@ impl Default for LeakageConfig {
 }
 
 /// How sure a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Risk {
     /// Remove it.
     Leak,
@@ -75,7 +77,8 @@ pub enum Risk {
 }
 
 /// What kind of leak a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LeakKind {
     /// The column's values map to the label's, one way.
@@ -93,7 +96,7 @@ pub enum LeakKind {
 }
 
 /// A finding.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
     /// The column, or none for rows.
     pub column: Option<String>,

@@ -5,6 +5,7 @@
 //! ones. Texts: the robust z-score of the logarithm of their length.
 
 use base::Value;
+use serde::Serialize;
 
 use crate::error::TablesError;
 use crate::forest::{ForestConfig, isolation_forest};
@@ -31,7 +32,8 @@ impl Default for OutlierConfig {
 }
 
 /// How an outlier was found, and its score's meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OutlierKind {
     /// |robust z|.
     RobustZ,
@@ -46,7 +48,7 @@ pub enum OutlierKind {
 }
 
 /// A row that stands apart.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outlier {
     /// The row, from 0.
     pub row: usize,
