@@ -8,7 +8,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::mojibake::windows_1252;
 use crate::scan;
-use crate::tables::{BREAK, C1, CONTROL, LIGATURE, QUOTE, Table, WIDTH};
+use crate::tables::{BREAK, C1, CONTROL, LIGATURE, QUOTE, Table, WIDTH, WIDTH_LETTERS};
 
 /// The ligature's letters.
 fn ligature(character: char) -> Option<&'static str> {
@@ -51,20 +51,15 @@ fn standard_width(character: char) -> char {
     }
 }
 
-/// Whether a form is changed where punctuation keeps its width.
-fn is_letter_form(character: char) -> bool {
-    matches!(character, '０'..='９' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ' | '\u{FF61}'..='\u{FFDC}')
-}
-
 struct Fixer {
     out: String,
     enabled: u32,
-    letters_only: bool,
     applied: u32,
 }
 
 impl Fixer {
-    fn push(&mut self, mut character: char) {
+    /// Appends a character with the given flags, repaired.
+    fn push(&mut self, mut character: char, flags: u32) {
         if self.enabled & C1 != 0 && matches!(character, '\u{80}'..='\u{9F}') {
             let meant = windows_1252(character);
             if meant != character {
@@ -77,19 +72,17 @@ impl Fixer {
                 self.applied |= LIGATURE;
                 letters.chars().for_each(|letter| self.push_letter(letter));
             }
-            None => self.push_width(character),
+            None => self.push_width(character, flags),
         }
     }
 
-    fn push_width(&mut self, character: char) {
-        if self.enabled & WIDTH == 0 || (self.letters_only && !is_letter_form(character)) {
+    fn push_width(&mut self, character: char, flags: u32) {
+        let flag = flags & self.enabled & (WIDTH | WIDTH_LETTERS);
+        if flag == 0 {
             return self.push_letter(character);
         }
-        let standard = standard_width(character);
-        if standard != character {
-            self.applied |= WIDTH;
-        }
-        self.push_letter(standard);
+        self.applied |= flag;
+        self.push_letter(standard_width(character));
         if character == '\u{FFE3}' {
             self.push_letter('\u{304}');
         }
@@ -116,20 +109,20 @@ impl Fixer {
 
 /// Applies the repairs named by the flags `enabled`. `None` where none applies, else the text and the
 /// flags of those that did.
-pub(crate) fn fix_characters(table: &Table, text: &str, enabled: u32, letters_only: bool) -> Option<(String, u32)> {
+pub(crate) fn fix_characters(table: &Table, text: &str, enabled: u32) -> Option<(String, u32)> {
     let bytes = text.as_bytes();
     let mut next = scan::find(table, bytes, 0, enabled);
     next?;
-    let mut fixer = Fixer { out: String::with_capacity(text.len()), enabled, letters_only, applied: 0 };
+    let mut fixer = Fixer { out: String::with_capacity(text.len()), enabled, applied: 0 };
     let mut copied = 0;
-    while let Some((position, code, length, _)) = next {
+    while let Some((position, code, length, flags)) = next {
         fixer.out.push_str(&text[copied..position]);
         copied = position + length;
         // The line feed of CR LF is the line break.
         if code == 0x0D && enabled & BREAK != 0 && bytes.get(copied) == Some(&b'\n') {
             fixer.applied |= BREAK;
         } else {
-            fixer.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            fixer.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), flags);
         }
         next = scan::find(table, bytes, copied, enabled);
     }

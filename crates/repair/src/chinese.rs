@@ -1,7 +1,7 @@
 //! Conversion between simplified and traditional Chinese, by phrases, with the written standards of
 //! Taiwan and Hong Kong. Dictionaries and procedure are OpenCC's (1.4.2, Apache-2.0, by the OpenCC
 //! authors); `crates/xtask/peers/repair_tables.py` packs them into `data/opencc.deflate`. They are
-//! unpacked on first use (about 0.1 s and 10 MB for the largest), each only when its script is.
+//! unpacked on first use; the trees of a conversion are built when it is first asked for.
 //!
 //! OpenCC cuts a text into the phrases it knows, the longest first, and converts each piece in one or
 //! two stages. A stage asks its dictionaries in turn; the first that knows how the text goes on decides.
@@ -114,7 +114,7 @@ pub fn convert(text: &str, script: Chinese) -> Cow<'_, str> {
     if converted == text { Cow::Borrowed(text) } else { Cow::Owned(converted) }
 }
 
-/// The longest key a dictionary may have for a text to be looked up, in characters.
+/// How many dictionaries a stage may ask in turn.
 const RANKS: usize = 3;
 const NONE: u32 = u32::MAX;
 

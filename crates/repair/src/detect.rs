@@ -95,7 +95,7 @@ fn weighed(text: String, encoding: &'static str, confidence: f32, malformed: usi
 
 fn from_mark(bytes: &[u8]) -> Option<Decoded> {
     match bytes {
-        [0xFF, 0xFE, 0, 0, rest @ ..] if rest.len() % 4 == 0 => Some(from_utf32(rest, u32::from_le_bytes, "UTF-32LE")),
+        [0xFF, 0xFE, 0, 0, rest @ ..] if rest.len().is_multiple_of(4) => Some(from_utf32(rest, u32::from_le_bytes, "UTF-32LE")),
         [0, 0, 0xFE, 0xFF, rest @ ..] => Some(from_utf32(rest, u32::from_be_bytes, "UTF-32BE")),
         [0xEF, 0xBB, 0xBF, rest @ ..] => Some(with_encoding(rest, UTF_8, 1.0)),
         [0xFF, 0xFE, rest @ ..] => Some(with_encoding(rest, UTF_16LE, 1.0)),
@@ -105,7 +105,7 @@ fn from_mark(bytes: &[u8]) -> Option<Decoded> {
 }
 
 fn from_utf32(bytes: &[u8], number: fn([u8; 4]) -> u32, name: &'static str) -> Decoded {
-    let mut malformed = usize::from(bytes.len() % 4 != 0);
+    let mut malformed = usize::from(!bytes.len().is_multiple_of(4));
     let mut text: String = bytes
         .chunks_exact(4)
         .map(|unit| {
@@ -115,7 +115,7 @@ fn from_utf32(bytes: &[u8], number: fn([u8; 4]) -> u32, name: &'static str) -> D
             })
         })
         .collect();
-    if bytes.len() % 4 != 0 {
+    if !bytes.len().is_multiple_of(4) {
         text.push(char::REPLACEMENT_CHARACTER);
     }
     weighed(text, name, 1.0, malformed)
@@ -137,23 +137,23 @@ fn from_zeros(bytes: &[u8]) -> Option<Decoded> {
     let units = sample.len() / 4;
     let most = |index: usize| zeros[index] * 10 >= units * 9;
     let few = |index: usize| zeros[index] * 10 <= units;
-    if bytes.len() % 4 == 0 && most(3) && zeros[2] * 2 >= units && few(0) {
+    if bytes.len().is_multiple_of(4) && most(3) && zeros[2] * 2 >= units && few(0) {
         let decoded = from_utf32(bytes, u32::from_le_bytes, "UTF-32LE");
         return (decoded.malformed == 0).then_some(Decoded { confidence: 0.95, ..decoded });
     }
-    if bytes.len() % 4 == 0 && most(0) && zeros[1] * 2 >= units && few(3) {
+    if bytes.len().is_multiple_of(4) && most(0) && zeros[1] * 2 >= units && few(3) {
         let decoded = from_utf32(bytes, u32::from_be_bytes, "UTF-32BE");
         return (decoded.malformed == 0).then_some(Decoded { confidence: 0.95, ..decoded });
     }
-    if bytes.len() % 2 != 0 {
+    if !bytes.len().is_multiple_of(2) {
         return None;
     }
     let (even, odd) = (zeros[0] + zeros[2], zeros[1] + zeros[3]);
     let encoding = match (even, odd) {
         (0, odd) if odd * 20 >= units => UTF_16LE,
         (even, 0) if even * 20 >= units => UTF_16BE,
-        (even, odd) if odd >= units && even * 20 <= odd => UTF_16LE,
-        (even, odd) if even >= units && odd * 20 <= even => UTF_16BE,
+        (even, odd) if odd >= units && even * 8 <= odd => UTF_16LE,
+        (even, odd) if even >= units && odd * 8 <= even => UTF_16BE,
         _ => return None,
     };
     let decoded = with_encoding(bytes, encoding, 0.9);

@@ -14,7 +14,7 @@ use crate::html::unescape_html;
 use crate::mojibake::{self, Budget};
 use crate::report::{Action, Ledger, Reason, Repaired, Step};
 use crate::tables::{
-    AMPERSAND, BREAK, C1, CONTROL, ESCAPE, LIGATURE, NFC, NFD, NFKC, NFKD, QUOTE, SUSPECT, Table, WIDTH,
+    AMPERSAND, BREAK, C1, CONTROL, ESCAPE, LIGATURE, NFC, NFD, NFKC, NFKD, QUOTE, SUSPECT, Table, WIDTH, WIDTH_LETTERS,
 };
 use crate::whitespace::{fix_whitespace, remove_invisible};
 use crate::{chinese, scan};
@@ -67,7 +67,7 @@ pub fn fix_encoding<'a>(text: &'a str, config: &RepairConfig) -> Cow<'a, str> {
 const NAMES: [(u32, &str); 6] = [
     (C1, "fix_c1_controls"),
     (LIGATURE, "fix_latin_ligatures"),
-    (WIDTH, "fix_character_width"),
+    (WIDTH | WIDTH_LETTERS, "fix_character_width"),
     (QUOTE, "uncurl_quotes"),
     (BREAK, "fix_line_breaks"),
     (CONTROL, "remove_control_chars"),
@@ -91,7 +91,8 @@ impl<'c> Engine<'c> {
         for (enabled, flag) in [
             (config.c1_controls, C1),
             (config.latin_ligatures, LIGATURE),
-            (config.width != Width::Keep, WIDTH),
+            (config.width == Width::Standard, WIDTH),
+            (config.width == Width::Letters, WIDTH_LETTERS),
             (config.quotes, QUOTE),
             (config.line_breaks, BREAK),
             (config.control_characters, CONTROL),
@@ -222,13 +223,12 @@ impl<'c> Engine<'c> {
 
     /// The repairs of single characters, and terminal escapes between them and control characters.
     fn fix_characters(&self, text: &str, flags: u32, steps: &mut Vec<Step>) -> Option<String> {
-        let letters_only = self.config.width == Width::Letters;
         let escapes = flags & ESCAPE != 0 && self.config.terminal_escapes;
         let early = if escapes { self.characters & !CONTROL } else { self.characters };
         let mut fixed = None;
         let apply = |fixed: &mut Option<String>, enabled: u32, steps: &mut Vec<Step>| {
             let current = fixed.as_deref().unwrap_or(text);
-            if let Some((next, applied)) = fix_characters(self.table, current, enabled, letters_only) {
+            if let Some((next, applied)) = fix_characters(self.table, current, enabled) {
                 let names = NAMES.iter().filter(|(flag, _)| applied & flag != 0);
                 steps.extend(names.map(|(_, parameter)| Step { action: Action::Apply, parameter }));
                 *fixed = Some(next);

@@ -1,4 +1,5 @@
 //! Character sets found from bytes; encoders are `encoding_rs`'s and Rust's own.
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests")]
 
 use encoding_rs::Encoding;
 use repair::decode;

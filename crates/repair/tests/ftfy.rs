@@ -1,5 +1,6 @@
 //! Against ftfy 6.3.1: its own test cases, the examples of its documentation and unit tests, and its
 //! answers on real text broken in many ways (`crates/xtask/peers/repair_golden.py`).
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests")]
 
 use std::io::Read;
 

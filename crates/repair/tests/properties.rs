@@ -1,4 +1,5 @@
 //! Whatever comes: nothing panics, repairs settle, and a configuration survives its file.
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests")]
 
 use std::borrow::Cow;
 

@@ -49,6 +49,8 @@ pub(crate) const NFC: u32 = 1 << 27;
 pub(crate) const NFD: u32 = 1 << 28;
 pub(crate) const NFKC: u32 = 1 << 29;
 pub(crate) const NFKD: u32 = 1 << 30;
+/// Of the forms with [`WIDTH`] those of letters, digits, katakana and hangul.
+pub(crate) const WIDTH_LETTERS: u32 = 1 << 31;
 
 /// Characters from here on have no flags: nothing up there is repaired or decomposes.
 const LIMIT: u32 = 0x30000;
@@ -155,7 +157,8 @@ fn mark_fixes(all: &mut [u32]) {
         if let Some(character) = char::from_u32(code)
             && is_nfkc_quick(once(character)) == IsNormalized::No
         {
-            all[code as usize] |= WIDTH;
+            let letter = matches!(character, '０'..='９' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ' | '\u{FF61}'..='\u{FFDC}');
+            all[code as usize] |= if letter { WIDTH | WIDTH_LETTERS } else { WIDTH };
         }
     }
     mark(all, &[(0x2BC, 0x2BC), (0x2018, 0x201B), (0x201C, 0x201F)], QUOTE);
