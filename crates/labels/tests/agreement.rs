@@ -69,14 +69,14 @@ fn intervals_hold_the_estimate_and_repeat() {
     // The large-sample standard error of kappa at n = 120 and kappa near 0.6 is about 0.05.
     assert!((0.12..0.32).contains(&(kappa.high - kappa.low)), "{kappa:?}");
     assert_eq!(kappa, cohen_kappa_interval(&first, &second, Weights::None, &config).unwrap());
-    let other = BootstrapConfig { seed: 1, ..config.clone() };
+    let other = BootstrapConfig { seed: 1, ..config };
     assert_ne!(kappa, cohen_kappa_interval(&first, &second, Weights::None, &other).unwrap());
     let fleiss = fleiss_kappa_interval(&list::<Vec<u32>>(&golden["counts"]), &config).unwrap();
     assert!(fleiss.low < fleiss.estimate && fleiss.estimate < fleiss.high);
     let units: Vec<Vec<Option<f64>>> = list(&golden["krippendorff"][0]["units"]);
     let alpha = krippendorff_alpha_interval(&units, Level::Ordinal, &config).unwrap();
     assert!(alpha.low < alpha.estimate && alpha.estimate < alpha.high);
-    assert!(fleiss_kappa_interval(&[vec![1, 1]], &BootstrapConfig { resamples: 0, ..config.clone() }).is_err());
+    assert!(fleiss_kappa_interval(&[vec![1, 1]], &BootstrapConfig { resamples: 0, ..config }).is_err());
     assert!(fleiss_kappa_interval(&[vec![1, 1]], &BootstrapConfig { level: f64::NAN, ..config }).is_err());
 }
 
