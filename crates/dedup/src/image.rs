@@ -1,7 +1,7 @@
 //! The same picture: perceptual hashes of grey pixels, and clusters by Hamming distance.
 //!
 //! [`difference_hash`] and [`cosine_hash`] are `dhash` and `phash` of Python's imagehash 4.3 in every bit, on
-//! the same grey pixels: they scale as Pillow's Lanczos filter does (`Resample.c`: weights of three lobes,
+//! the same grey pixels: they scale as Pillow 13's Lanczos filter does (`Resample.c`: weights of three lobes,
 //! rounded to 22 bits, across and then down, rounded to bytes between), which is repeated here.
 
 use std::fs;
@@ -86,19 +86,32 @@ fn cosine(n: usize, frequency: usize) -> f64 {
 const PRECISION_BITS: u32 = 22;
 
 /// Scales to `width` times `height` by Pillow's Lanczos filter.
+///
+/// As in Pillow 13 the height comes first where it shrinks by more than twice as many pixels as the width;
+/// older versions always begin with the width.
 #[must_use]
 pub fn resize(image: Grey, width: usize, height: usize) -> Vec<u8> {
-    let mut pixels = image.pixels.to_vec();
-    if width != image.width {
-        pixels = scale(&pixels, image.height, image.width, width, (image.width, 1));
-        // Now `height` rows of `width`.
+    let pixels = image.pixels.to_vec();
+    let (columns, rows) = (image.width as i64 - width as i64, image.height as i64 - height as i64);
+    if rows > 0 && rows > 2 * columns {
+        let pixels = scale_height(pixels, image.width, image.height, height);
+        return scale_width(pixels, height, image.width, width);
     }
-    if height != image.height {
-        let columns = scale(&pixels, width, image.height, height, (1, width));
-        // Columns lie one behind the other: turn them.
-        pixels = (0..height * width).map(|at| columns[at % width * height + at / width]).collect();
+    let pixels = scale_width(pixels, image.height, image.width, width);
+    scale_height(pixels, width, image.height, height)
+}
+
+fn scale_width(pixels: Vec<u8>, height: usize, from: usize, to: usize) -> Vec<u8> {
+    if from == to { pixels } else { scale(&pixels, height, from, to, (from, 1)) }
+}
+
+fn scale_height(pixels: Vec<u8>, width: usize, from: usize, to: usize) -> Vec<u8> {
+    if from == to {
+        return pixels;
     }
-    pixels
+    let columns = scale(&pixels, width, from, to, (1, width));
+    // Columns lie one behind the other: turn them.
+    (0..to * width).map(|at| columns[at % width * to + at / width]).collect()
 }
 
 /// Scales each of `lines` lines from `from` to `to` values; `strides` are from line to line and from value

@@ -269,14 +269,14 @@ fn other_settings_are_an_error() {
     let config = NearConfig { budget_bytes: 1 << 20, ..NearConfig::default() };
     let folder = tempfile::tempdir().unwrap();
     let files = write(&folder, &many_documents()[..5], 1, &config);
-    let other = NearConfig { seed: 2, ..config.clone() };
+    let other = NearConfig { seed: 2, ..config };
     assert!(matches!(cluster(&files, folder.path(), &other), Err(DedupError::Settings { .. })));
     let missing = [folder.path().join("none")];
     assert!(matches!(cluster(&missing, folder.path(), &config), Err(DedupError::Io { .. })));
     for bad in [
-        NearConfig { bands: 0, ..config.clone() },
-        NearConfig { rows: 5000, ..config.clone() },
-        NearConfig { shingle: Shingle::Words(0), ..config.clone() },
+        NearConfig { bands: 0, ..config },
+        NearConfig { rows: 5000, ..config },
+        NearConfig { shingle: Shingle::Words(0), ..config },
         NearConfig { budget_bytes: 1000, ..config },
     ] {
         assert!(matches!(MinHasher::new(&bad), Err(DedupError::Config { .. })), "{bad:?}");
