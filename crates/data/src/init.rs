@@ -79,6 +79,7 @@ pub fn init(path: &Path, folder: &Path) -> Result<String, DataError> {
         columns: Vec::new(),
         lines: Vec::new(),
         mark: false,
+        held: None,
     };
     source::scan(&mut source)?;
     let rows = if format == DataFormat::Parquet {

@@ -67,7 +67,8 @@ fn ledger(made: &Made) -> Vec<LedgerEntry> {
 
 /// A text of its own for each number, long enough for shingles.
 fn story(number: usize) -> String {
-    let words = ["river", "stone", "lamp", "winter", "garden", "letter", "silver", "harbour", "window", "thread", "cloud"];
+    let words =
+        ["river", "stone", "lamp", "winter", "garden", "letter", "silver", "harbour", "window", "thread", "cloud"];
     let word = |at: usize| words[(number * 7 + at * at * 3 + at * number) % words.len()];
     (0..40).map(|at| format!("{}{}", word(at), number * 41 + at)).collect::<Vec<_>>().join(" ")
 }
@@ -186,7 +187,10 @@ fn what_a_model_is_judged_by_is_taken_out_of_its_training() {
 fn personal_data_is_replaced_and_the_ledger_does_not_hold_it() {
     let place = Place::new();
     place.write("key", "sixteen bytes of key and more");
-    place.lines("a.jsonl", &["Write to anna.b@example.org today.", "Card 4111 1111 1111 1111 was used.", "Nothing here."]);
+    place.lines(
+        "a.jsonl",
+        &["Write to anna.b@example.org today.", "Card 4111 1111 1111 1111 was used.", "Nothing here."],
+    );
     let made = place.run("source = [\"a.jsonl\"]\n[data.personal]");
     assert!(kept(&made).contains(&"Write to [EMAIL] today.".to_owned()), "{:?}", kept(&made));
     let text = std::fs::read_to_string(made.artifact.folder.join("ledger.jsonl")).unwrap();
@@ -196,7 +200,10 @@ fn personal_data_is_replaced_and_the_ledger_does_not_hold_it() {
     let texts = kept(&made);
     let pseudonym = texts.iter().find(|text| text.starts_with("Write to")).unwrap();
     assert!(!pseudonym.contains("example.org"));
-    assert_eq!(data::reveal(pseudonym, &place.folder.path().join("key")).unwrap(), "Write to anna.b@example.org today.");
+    assert_eq!(
+        data::reveal(pseudonym, &place.folder.path().join("key")).unwrap(),
+        "Write to anna.b@example.org today."
+    );
     assert_eq!(dropped(&made).get(&1).map(|(reason, _)| reason.as_str()), Some("personal_credit_card"));
 }
 
@@ -219,7 +226,10 @@ fn conditions_and_recipes_drop_and_signals_stay() {
     assert!(dropped.contains_key(&1) && dropped.contains_key(&2), "{dropped:?}");
     assert!(dropped[&1].0.starts_with("gopher_"), "{dropped:?}");
     let error = place.with("source = [\"a.jsonl\"]\nrecipe = \"web\"", &Context::silent()).unwrap_err();
-    assert!(error.to_string().contains("language_model") && error.hint().unwrap().contains("languages = []"), "{error}");
+    assert!(
+        error.to_string().contains("language_model") && error.hint().unwrap().contains("languages = []"),
+        "{error}"
+    );
     let error = place.with("source = [\"a.jsonl\"]\ndrop_where = [\"no_such > 1\"]", &Context::silent()).unwrap_err();
     assert!(error.to_string().contains("no_such") && error.hint().unwrap().contains("characters"), "{error}");
 }
@@ -254,9 +264,13 @@ fn the_newest_documents_test() {
         .map(|day| format!("{}\n", serde_json::json!({ "text": story(day), "day": format!("2026-01-{:02}", day + 1) })))
         .collect();
     place.write("a.jsonl", lines);
-    let made = place.run("source = [\"a.jsonl\"]\n[data.split]\nmethod = \"time\"\nby = \"day\"\nvalid = 0.1\ntest = 0.2");
-    let test: Vec<u64> =
-        documents(&made, DOCUMENTS_FILE).iter().filter(|document| document.why == "test").map(|document| document.row).collect();
+    let made =
+        place.run("source = [\"a.jsonl\"]\n[data.split]\nmethod = \"time\"\nby = \"day\"\nvalid = 0.1\ntest = 0.2");
+    let test: Vec<u64> = documents(&made, DOCUMENTS_FILE)
+        .iter()
+        .filter(|document| document.why == "test")
+        .map(|document| document.row)
+        .collect();
     assert_eq!(test, [16, 17, 18, 19]);
 }
 

@@ -121,6 +121,12 @@ impl<'a> Cleaner<'a> {
         Ok(Some(Placed { row, by, split: place.split, place }))
     }
 
+    /// A row that could not be read. Its number is that behind the last row.
+    pub(crate) fn damaged(&mut self, place: Place, code: &str, message: &str) -> Result<(), DataError> {
+        let reason = format!("damaged_{code}");
+        self.add(place, "dropped", &reason, None, (json!(message), Json::Null), None)
+    }
+
     /// A label that a correction changed.
     pub(crate) fn corrected(&mut self, placed: &Placed, from: &str, to: &str) -> Result<(), DataError> {
         let column = self.outputs.first().map(|output| output.name.as_str());

@@ -11,7 +11,7 @@ use infer::tokenizer::TextTokenizer;
 use store::Work;
 
 use super::checks::{self, Cells};
-use super::clean::{Cleaner, Placed};
+use super::clean::{Cleaner, Place, Placed};
 use super::plan::{Encoder, Plan, PlannedColumn, encoding_of, output_of};
 use super::split::{Candidate, divide};
 use super::{each_row, labels, source_names};
@@ -93,6 +93,12 @@ fn clean_rows(context: &Context, plan: &Plan, cleaner: &mut Cleaner<'_>) -> Resu
         kept.extend(cleaner.row(place, raw, by)?);
         Ok(())
     })?;
+    for (source, of) in plan.sources.iter().enumerate() {
+        for (line, code, message) in of.held.iter().flat_map(|held| &held.damaged) {
+            let place = Place { id: plan.rows(), source, line: *line, split: of.split };
+            cleaner.damaged(place, code, message)?;
+        }
+    }
     Ok(kept)
 }
 

@@ -5,6 +5,7 @@
 
 mod checks;
 mod clean;
+mod held;
 mod labels;
 mod make;
 mod plan;
@@ -31,7 +32,10 @@ const CODE_VERSION: u32 = 2;
 pub(crate) fn run(context: &Context, store: &Store, plan: &Plan) -> Result<Made, DataError> {
     let mut inputs = Vec::new();
     for source in &plan.sources {
-        let (digest, _) = Digest::of_file(&source.path).map_err(DataError::io("read", &source.path))?;
+        let digest = match &source.held {
+            Some(held) => held.digest(&source.path),
+            None => Digest::of_file(&source.path).map_err(DataError::io("read", &source.path))?.0,
+        };
         inputs.push((format!("source:{}", source.name), digest));
     }
     let corrections = plan.labels.as_ref().and_then(|labels| labels.corrections.as_ref());

@@ -25,6 +25,9 @@ pub(crate) fn read(
     columns: &[String],
     mut each: impl FnMut(Vec<Value>) -> Result<bool, DataError>,
 ) -> Result<(), DataError> {
+    if let Some(held) = &source.held {
+        return held.each(source, columns, each);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::project::{DataFormat, Family, Project};
 use dataset::Split;
 use serde_json::Value as Json;
 
+use super::held::{self, Held};
 use crate::error::DataError;
 
 /// The longest line of JSON or text.
@@ -40,6 +42,8 @@ pub struct Source {
     pub lines: Vec<u64>,
     /// Whether it begins with a byte order mark, which is skipped.
     pub mark: bool,
+    /// The rows, where they have been read already.
+    pub(crate) held: Option<Arc<Held>>,
 }
 
 /// Finds the source files of a project, in order: test, validation and training where splits are
@@ -56,6 +60,13 @@ pub(crate) fn find(project: &Project) -> Result<Vec<Source>, DataError> {
     let mut total = 0_u64;
     for (names, split) in lists {
         for name in names {
+            if held::knows(name) {
+                let most = data.bytes_max.unwrap_or(BYTES_MAX);
+                let found = held::find(project, name, split, most.saturating_sub(total))?;
+                total += found.iter().map(|source| source.size_bytes).sum::<u64>();
+                sources.extend(found);
+                continue;
+            }
             for path in expand(&project.resolve(name))? {
                 let shown = if name.contains('*') {
                     path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())
@@ -77,6 +88,7 @@ pub(crate) fn find(project: &Project) -> Result<Vec<Source>, DataError> {
                     columns: Vec::new(),
                     lines: Vec::new(),
                     mark: false,
+                    held: None,
                 });
             }
         }
@@ -153,6 +165,9 @@ pub(crate) fn format_of(path: &Path) -> Result<DataFormat, DataError> {
 
 /// Scans a source: its columns and the lines of its rows.
 pub(crate) fn scan(source: &mut Source) -> Result<(), DataError> {
+    if source.held.is_some() {
+        return Ok(());
+    }
     if source.size_bytes == 0 {
         return Err(DataError::file(&source.path, "it is empty", "Check that it was written completely."));
     }
