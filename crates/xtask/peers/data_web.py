@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 
+import xxhash
 from datatrove.data import Document
 from datatrove.pipeline.dedup import MinhashConfig, MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 from datatrove.pipeline.filters import (
@@ -22,6 +23,10 @@ from datatrove.pipeline.filters import (
 )
 from datatrove.pipeline.formatters import FTFYFormatter
 from fasttext.FastText import _FastText
+
+# Newer releases of xxhash take bytes alone, and datatrove gives text.
+DIGEST = xxhash.xxh64_intdigest
+xxhash.xxh64_intdigest = lambda text: DIGEST(text.encode() if isinstance(text, str) else text)
 
 
 def main():
