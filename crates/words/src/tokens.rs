@@ -183,12 +183,52 @@ impl Cutter<'_> {
     #[inline]
     fn chunk(&mut self, start: usize, end: usize, kinds: u8) {
         if kinds == LETTER_OR_DIGIT && !self.may_end_in_unit(start, end) {
-            if !self.special(start, end) {
-                self.push(start, end, TokenKind::Plain);
-            }
+            self.word(start, end);
             return;
         }
-        self.affixes(start, end);
+        if kinds & WIDE != 0 || !self.marked_word(start, end) {
+            self.affixes(start, end);
+        }
+    }
+
+    /// The shapes of most other chunks, letters before or behind one mark that always splits; the rules would come
+    /// to the same. No special case has such a shape but for those with a full stop.
+    #[inline]
+    fn marked_word(&mut self, start: usize, end: usize) -> bool {
+        let bytes = &self.text.as_bytes()[start..end];
+        let (first, last) = (bytes[0], bytes[bytes.len() - 1]);
+        if first.is_ascii_alphabetic() {
+            let inner = &bytes[..bytes.len() - 1];
+            let marked = match last {
+                b',' | b';' | b':' | b'!' | b'?' | b')' | b'"' | b']' | b'}' => true,
+                b'.' => inner.last().is_some_and(u8::is_ascii_lowercase),
+                _ => false,
+            };
+            if !marked || !inner.iter().all(u8::is_ascii_alphabetic) {
+                return false;
+            }
+            if last == b'.' && self.special(start, end) {
+                return true;
+            }
+            self.word(start, end - 1);
+            self.push(end - 1, end, TokenKind::Mixed);
+            return true;
+        }
+        let opened = matches!(first, b'(' | b'"' | b'[') && bytes.len() > 1;
+        if !opened || !bytes[1..].iter().all(u8::is_ascii_alphabetic) {
+            return false;
+        }
+        self.push(start, start + 1, TokenKind::Mixed);
+        self.word(start + 1, end);
+        true
+    }
+
+    /// Letters and digits, which may be a special case.
+    #[inline]
+    fn word(&mut self, start: usize, end: usize) {
+        if !self.special(start, end) {
+            self.push(start, end, TokenKind::Plain);
+        }
     }
 
     /// A letter after a digit, at the end of a plain chunk, may be a unit.
