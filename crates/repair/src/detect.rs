@@ -95,7 +95,9 @@ fn weighed(text: String, encoding: &'static str, confidence: f32, malformed: usi
 
 fn from_mark(bytes: &[u8]) -> Option<Decoded> {
     match bytes {
-        [0xFF, 0xFE, 0, 0, rest @ ..] if rest.len().is_multiple_of(4) => Some(from_utf32(rest, u32::from_le_bytes, "UTF-32LE")),
+        [0xFF, 0xFE, 0, 0, rest @ ..] if rest.len().is_multiple_of(4) => {
+            Some(from_utf32(rest, u32::from_le_bytes, "UTF-32LE"))
+        }
         [0, 0, 0xFE, 0xFF, rest @ ..] => Some(from_utf32(rest, u32::from_be_bytes, "UTF-32BE")),
         [0xEF, 0xBB, 0xBF, rest @ ..] => Some(with_encoding(rest, UTF_8, 1.0)),
         [0xFF, 0xFE, rest @ ..] => Some(with_encoding(rest, UTF_16LE, 1.0)),

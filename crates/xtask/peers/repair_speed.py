@@ -1,7 +1,7 @@
 """ftfy.fix_text on each line of a file: the peer of crates/repair/examples/repair_speed.rs.
 
     python crates/xtask/peers/repair_speed.py FILE
-    python crates/xtask/peers/repair_speed.py FILE opencc   (OpenCC s2twp instead)
+    python crates/xtask/peers/repair_speed.py FILE s2twp   (OpenCC instead, by any of its names)
     python crates/xtask/peers/repair_speed.py inputs SHARED_DATA FOLDER
 
 The third form writes the inputs: english.txt (Shakespeare, banking messages, chats), wiki.txt (wiki text with
@@ -26,10 +26,10 @@ def lines(text):
 def speed(path, mode="ftfy"):
     text = pathlib.Path(path).read_bytes().decode("utf-8")
     rows = lines(text)
-    if mode == "opencc":
+    if mode != "ftfy":
         import opencc
 
-        repair = opencc.OpenCC("s2twp").convert
+        repair = opencc.OpenCC(mode).convert
     else:
         import ftfy
 
