@@ -36,7 +36,7 @@ pub struct Tokenizer {
     /// One more than the largest number.
     size: usize,
     /// Buffers that no thread uses at the moment.
-    scratches: Mutex<Vec<Box<Scratch>>>,
+    scratches: Mutex<Vec<Scratch>>,
 }
 
 impl Tokenizer {

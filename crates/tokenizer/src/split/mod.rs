@@ -87,7 +87,7 @@ impl Pattern {
         match self {
             Self::Gpt2 => scan::whole(text, scan::gpt2, emit),
             Self::Llama3 { digits } => {
-                scan::whole(text, |table, text, at| scan::llama3(table, text, at, *digits), emit)
+                scan::whole(text, |table, text, at| scan::llama3(table, text, at, *digits), emit);
             }
             Self::Digits3 => scan::runs(text, scan::digits, emit),
             Self::HanKana => scan::runs(text, scan::han_kana, emit),
