@@ -92,17 +92,28 @@ fn extract(patterns: &[String]) -> Result<(), Box<dyn Error>> {
 fn make(format: &str, megabytes: usize, path: &Path) -> Result<(), Box<dyn Error>> {
     let mut out = BufWriter::new(File::create(path)?);
     let paragraphs: Vec<&str> = PAGE.lines().filter(|line| line.len() > 80).collect();
-    let texts = |number: usize| format!("{number}. {} {}", paragraphs[number % paragraphs.len()], paragraphs[number * 7 % paragraphs.len()]);
+    let texts = |number: usize| {
+        format!("{number}. {} {}", paragraphs[number % paragraphs.len()], paragraphs[number * 7 % paragraphs.len()])
+    };
     let rows = megabytes * 1_000_000 / texts(0).len();
     match format {
         "jsonl" => {
             for row in 0..rows {
-                writeln!(out, "{}", serde_json::json!({ "id": row, "text": texts(row), "url": "https://yard.example/keel" }))?;
+                writeln!(
+                    out,
+                    "{}",
+                    serde_json::json!({ "id": row, "text": texts(row), "url": "https://yard.example/keel" })
+                )?;
             }
         }
         "json" => {
             for row in 0..rows {
-                write!(out, "{}{}", if row == 0 { "[" } else { ",\n" }, serde_json::json!({ "id": row, "text": texts(row) }))?;
+                write!(
+                    out,
+                    "{}{}",
+                    if row == 0 { "[" } else { ",\n" },
+                    serde_json::json!({ "id": row, "text": texts(row) })
+                )?;
             }
             out.write_all(b"]")?;
         }

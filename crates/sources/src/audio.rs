@@ -110,7 +110,8 @@ pub(crate) fn read_audio(input: Input<'_>, sink: &mut Sink<'_, '_>) -> Flow {
         symphonia::default::get_codecs()
             .make_audio_decoder(parameters, &AudioDecoderOptions::default())
             .map_err(audio_halt)?;
-        let rate_hz = parameters.sample_rate.ok_or_else(|| halt(Reason::Corrupt, "it does not tell its sample rate"))?;
+        let rate_hz =
+            parameters.sample_rate.ok_or_else(|| halt(Reason::Corrupt, "it does not tell its sample rate"))?;
         let channels = parameters.channels.as_ref().map_or(0, |channels| channels.count() as u32);
         Ok((rate_hz, channels, track.num_frames))
     })?;

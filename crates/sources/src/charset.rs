@@ -193,7 +193,11 @@ impl Decoder {
 }
 
 /// A whole text, its character set by mark, declaration or looks, and what was replaced.
-pub(crate) fn whole_text(bytes: Vec<u8>, declared: Option<&'static Encoding>, config: &Config) -> (String, u32, Decoder) {
+pub(crate) fn whole_text(
+    bytes: Vec<u8>,
+    declared: Option<&'static Encoding>,
+    config: &Config,
+) -> (String, u32, Decoder) {
     if bytes.starts_with(MARK) {
         let mut decoder = Decoder::new(&[], Some(UTF_8), config);
         let (text, replaced) = decoder.text(&bytes[MARK.len()..]);

@@ -8,7 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema, UInt64Type};
 use arrow::error::ArrowError;
-use arrow::ipc::reader::{FileReader, StreamReader};
+use arrow::ipc::reader::StreamReader;
 use arrow::json::writer::{EncoderOptions, make_encoder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use base::Value;
@@ -20,6 +20,7 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use crate::guard::guarded;
 use crate::input::{Input, Owned};
+use crate::ipc::Messages;
 use crate::json::whole_number;
 use crate::lines::too_long;
 use crate::record::{Body, Damage, Position, Reason, Row};
@@ -31,6 +32,7 @@ const BATCH_ROWS: usize = 256;
 
 /// Reads Parquet, only the wanted columns.
 pub(crate) fn read_parquet(input: Input<'_>, sink: &mut Sink<'_, '_>) -> Flow {
+    input.count_whole();
     match input.owned(sink.config)? {
         Owned::File(file) => read_chunks(file, sink),
         Owned::Memory(bytes) => read_chunks(bytes::Bytes::from(bytes), sink),
@@ -42,26 +44,21 @@ fn read_chunks(chunks: impl ChunkReader + 'static, sink: &mut Sink<'_, '_>) -> F
     let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(chunks).map_err(parquet_halt))?;
     let wanted = wanted(builder.schema(), sink)?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
-    let mut reader = guarded(|| {
-        builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(parquet_halt)
-    })?;
+    let mut reader =
+        guarded(|| builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(parquet_halt))?;
     let order = order(&wanted);
     read_batches(|| guarded(|| reader.next().transpose().map_err(arrow_halt)), &order, sink)
 }
 
-/// Reads Arrow IPC: the file format by its magic, else the stream.
+/// Reads Arrow IPC. A file is a stream between two marks, and is read as one: in order, and without its
+/// footer.
 pub(crate) fn read_arrow(mut input: Input<'_>, sink: &mut Sink<'_, '_>) -> Flow {
     let is_file = input.peek(6)? == b"ARROW1";
-    if is_file {
-        let source = input.seekable(sink.config)?;
-        let mut reader = guarded(|| FileReader::try_new(source, None).map_err(arrow_halt))?;
-        let wanted = wanted(&reader.schema(), sink)?;
-        read_batches(|| guarded(|| reader.next().transpose().map_err(arrow_halt)), &wanted, sink)
-    } else {
-        let mut reader = guarded(|| StreamReader::try_new(input, None).map_err(arrow_halt))?;
-        let wanted = wanted(&reader.schema(), sink)?;
-        read_batches(|| guarded(|| reader.next().transpose().map_err(arrow_halt)), &wanted, sink)
-    }
+    let messages = Messages::new(input, is_file, sink.config.batch_bytes_max);
+    let mut reader = guarded(|| StreamReader::try_new(messages, None).map_err(arrow_halt))?;
+    let wanted = wanted(&reader.schema(), sink)?;
+    read_batches(|| guarded(|| reader.next().transpose().map_err(arrow_halt)), &wanted, sink)?;
+    if reader.get_mut().is_whole()? { Ok(()) } else { Err(halt(Reason::Truncated, "its end mark is missing")) }
 }
 
 /// The numbers of the wanted columns, in the wanted order.
@@ -108,7 +105,10 @@ fn read_batches(
         for start in (0..batch.num_rows()).step_by(BATCH_ROWS) {
             let part = batch.slice(start, BATCH_ROWS.min(batch.num_rows() - start));
             let cells = guarded(|| {
-                order.iter().map(|&column| values(part.column(column), schema.field(column))).collect::<Result<Vec<_>, _>>()
+                order
+                    .iter()
+                    .map(|&column| values(part.column(column), schema.field(column)))
+                    .collect::<Result<Vec<_>, _>>()
             })
             .map_err(|halt| halt.at(here))?;
             let mut cells: Vec<_> = cells.into_iter().map(Vec::into_iter).collect();

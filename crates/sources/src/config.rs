@@ -45,6 +45,8 @@ pub struct Config {
     pub folder_depth_max: usize,
     /// The longest record: a document, a row, an image, a sound.
     pub record_bytes_max: usize,
+    /// The longest batch of rows of an Arrow file, unpacked: its writer chose how many rows that is.
+    pub batch_bytes_max: u64,
     /// The most columns of a row.
     pub columns_max: usize,
     /// The most members of an archive.
@@ -91,6 +93,7 @@ impl Default for Config {
             objects_max: 10_000_000,
             folder_depth_max: 64,
             record_bytes_max: 64 << 20,
+            batch_bytes_max: 1 << 30,
             columns_max: 16_384,
             members_max: 10_000_000,
             member_bytes_max: 64 << 30,

@@ -73,7 +73,8 @@ impl SourcesError {
     }
 
     pub(crate) fn store(verb: &'static str, url: &str, what: impl ToString) -> Self {
-        Self::Store { verb, url: crate::place::without_secrets(url), what: what.to_string() }
+        let what = crate::place::without_secrets_in(&what.to_string());
+        Self::Store { verb, url: crate::place::without_secrets(url), what }
     }
 }
 

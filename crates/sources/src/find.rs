@@ -220,7 +220,11 @@ impl Walk<'_> {
             Ok(entries) => entries,
             Err(error) if above.is_empty() => return Err(SourcesError::io("list", folder)(error)),
             Err(error) => {
-                self.problem(shown, folder, Damage::new(Reason::Denied, format!("the folder cannot be listed: {error}")));
+                self.problem(
+                    shown,
+                    folder,
+                    Damage::new(Reason::Denied, format!("the folder cannot be listed: {error}")),
+                );
                 return Ok(());
             }
         };

@@ -33,8 +33,7 @@ pub(crate) fn guarded_for<T: Send + 'static>(
 ) -> Result<T, Damage> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let work = move || {
-        let result =
-            catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| Err(internal(panic.as_ref())));
+        let result = catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| Err(internal(panic.as_ref())));
         // Nobody listens any more after the time is over.
         let _ = sender.send(result);
     };

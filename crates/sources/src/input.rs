@@ -37,19 +37,13 @@ pub(crate) struct Input<'a> {
     head_used: usize,
     origin: Origin<'a>,
     meter: Option<Rc<Cell<u64>>>,
+    /// An error that was met while looking ahead.
+    pending: Option<io::Error>,
 }
 
 impl<'a> Input<'a> {
     pub(crate) fn new(name: impl Into<String>, origin: Origin<'a>) -> Self {
-        Self {
-            name: name.into(),
-            media_type: None,
-            url: None,
-            head: Vec::new(),
-            head_used: 0,
-            origin,
-            meter: None,
-        }
+        Self { name: name.into(), media_type: None, url: None, head: Vec::new(), head_used: 0, origin, meter: None }
     }
 
     pub(crate) fn stream(name: impl Into<String>, reader: impl Read + 'a) -> Self {
@@ -62,7 +56,19 @@ impl<'a> Input<'a> {
         self
     }
 
+    /// Counts a file as read whole, where its reader is out of sight.
+    pub(crate) fn count_whole(&self) {
+        if let (Some(meter), Origin::File(file)) = (&self.meter, &self.origin)
+            && let Ok(metadata) = file.metadata()
+        {
+            meter.set(metadata.len());
+        }
+    }
+
     fn read_origin(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(error) = self.pending.take() {
+            return Err(error);
+        }
         let read = match &mut self.origin {
             Origin::File(file) => file.read(buffer).map_err(io_damage)?,
             Origin::Remote(reader, _) | Origin::Stream(reader) => reader.read(buffer)?,
@@ -88,7 +94,10 @@ impl<'a> Input<'a> {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // What came before the damage is still of use.
-                Err(_) if self.head.len() > self.head_used => break,
+                Err(error) if self.head.len() > self.head_used => {
+                    self.pending = Some(error);
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -119,7 +128,10 @@ impl<'a> Input<'a> {
 
     /// Like [`Input::seekable`], as what it is.
     pub(crate) fn owned(self, config: &Config) -> Result<Owned, Halt> {
-        let Self { head, head_used, origin, meter, .. } = self;
+        let Self { head, head_used, origin, meter, pending, .. } = self;
+        if let Some(error) = pending {
+            return Err(error.into());
+        }
         let stream: Box<dyn Read + 'a> = match origin {
             Origin::File(mut file) => {
                 file.seek(SeekFrom::Start(0)).map_err(io_damage)?;
@@ -217,12 +229,7 @@ pub(crate) struct Guard<R> {
 }
 
 impl<R> Guard<R> {
-    pub(crate) fn new(
-        inner: R,
-        config: &Config,
-        packed: Option<Rc<Cell<u64>>>,
-        total: Rc<Cell<u64>>,
-    ) -> Self {
+    pub(crate) fn new(inner: R, config: &Config, packed: Option<Rc<Cell<u64>>>, total: Rc<Cell<u64>>) -> Self {
         Self {
             inner,
             given: 0,

@@ -39,6 +39,7 @@ mod find;
 mod guard;
 mod html;
 mod input;
+mod ipc;
 mod json;
 mod lines;
 mod pdf;
@@ -62,6 +63,4 @@ pub use html::html_document;
 pub use picture::{Picture, Pixels};
 pub use place::without_secrets;
 pub use read::read;
-pub use record::{
-    Body, Counts, Damage, Document, Item, NoteKind, Place, Position, Reason, Record, Row, Take,
-};
+pub use record::{Body, Counts, Damage, Document, Item, NoteKind, Place, Position, Reason, Record, Row, Take};

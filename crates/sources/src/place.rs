@@ -42,9 +42,30 @@ pub fn without_secrets(address: &str) -> String {
     shown
 }
 
+/// A message whose addresses lost their secrets.
+pub(crate) fn without_secrets_in(message: &str) -> String {
+    let words = message.split_whitespace().map(|word| {
+        let Some(at) = word.find("://") else { return word.to_owned() };
+        let is_outside = |letter: char| !letter.is_ascii_alphanumeric();
+        let start = word[..at]
+            .rfind(is_outside)
+            .map_or(0, |found| found + word[found..].chars().next().map_or(1, char::len_utf8));
+        let address = &word[start..];
+        let end = address.find(['"', '\'', ')', '>', ',']).unwrap_or(address.len());
+        format!("{}{}{}", &word[..start], without_secrets(&address[..end]), &address[end..])
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_lose_the_secrets_of_their_addresses() {
+        let message = "failed at (url=\"https://u:secret@host/a?key=secret\") after 3 s, ü://x";
+        assert_eq!(without_secrets_in(message), "failed at (url=\"https://host/a\") after 3 s, ü://x");
+    }
 
     #[test]
     fn no_secret_is_shown() {
@@ -53,7 +74,10 @@ mod tests {
             ("C:/data/a.csv", "C:/data/a.csv"),
             ("s3://bucket/a/b.csv", "s3://bucket/a/b.csv"),
             ("https://u:secret@host/a.csv?X-Signature=secret", "https://host/a.csv"),
-            ("postgres://me:secret@db:5432/shop?query=SELECT 1&sslmode=secret", "postgres://me@db:5432/shop?query=SELECT 1"),
+            (
+                "postgres://me:secret@db:5432/shop?query=SELECT 1&sslmode=secret",
+                "postgres://me@db:5432/shop?query=SELECT 1",
+            ),
             ("postgres://me:se/cret@db:x/shop?query=SELECT 1", "postgres://db:x/shop"),
             ("sqlite:shop.db?table=orders", "sqlite:shop.db?table=orders"),
         ] {

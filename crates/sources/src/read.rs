@@ -61,11 +61,11 @@ pub(crate) fn read_input(mut input: Input<'_>, sink: &mut Sink<'_, '_>) -> Flow 
     let (name, media_type) = (input.name.clone(), input.media_type.clone());
     let head = input.peek(HEAD_BYTES)?;
     match kind(&name, media_type.as_deref(), head, sink.config.format) {
+        // An empty file of text holds nothing, and that is no damage.
+        Kind::Plain(Format::Text | Format::Markdown | Format::Html) | Kind::Unknown if head.is_empty() => Ok(()),
         Kind::Packed(packing) => unpack::read_packed(packing, input, sink),
         Kind::Plain(format) => read_format(format, input, sink),
         Kind::Foreign(what) => Err(halt(Reason::Unsupported, format!("it is {what}, which is not read"))),
-        // An empty file holds nothing, and that is no damage.
-        Kind::Unknown if head.is_empty() => Ok(()),
         Kind::Unknown => {
             Err(halt(Reason::UnknownFormat, "neither its name nor its first bytes say what it is, and it is no text"))
         }

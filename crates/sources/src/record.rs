@@ -297,7 +297,7 @@ pub struct Counts {
     pub damaged: u64,
     /// Members and records without data of their own.
     pub skipped: u64,
-    /// The bytes read from where the object lies, still packed.
+    /// The bytes read from where the object lies, still packed; a Parquet file counts whole.
     pub bytes_read: u64,
     /// Whether the taker said stop before the end.
     pub stopped: bool,

@@ -291,12 +291,7 @@ fn refusal(error: &object_store::Error) -> Damage {
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
             Damage::new(Reason::Denied, "the store does not allow to read it")
         }
-        other => {
-            let text = other.to_string();
-            // Signed addresses may stand in the message.
-            let safe = text.split_whitespace().map(|word| word.split('?').next().unwrap_or(word));
-            Damage::new(Reason::Network, safe.collect::<Vec<_>>().join(" "))
-        }
+        other => Damage::new(Reason::Network, crate::place::without_secrets_in(&other.to_string())),
     }
 }
 

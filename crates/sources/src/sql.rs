@@ -78,7 +78,8 @@ impl Query {
             std::fs::metadata(&path).map_err(SourcesError::io("open", &path))?;
             Server::Sqlite(path)
         } else {
-            PgConnectOptions::from_str(address).map_err(|_| SourcesError::pattern(pattern, "it is no PostgreSQL URL"))?;
+            PgConnectOptions::from_str(address)
+                .map_err(|_| SourcesError::pattern(pattern, "it is no PostgreSQL URL"))?;
             Server::Postgres(address.to_owned())
         };
         Ok(Some(Self { server, shown: format!("{}?{key}={text}", without_secrets(address)), sql }))
@@ -126,17 +127,16 @@ fn refused(error: &sqlx::Error) -> Halt {
 }
 
 /// Waits for something of the network.
-fn wait<T>(
-    runtime: &Runtime,
-    time: Duration,
-    work: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, Halt> {
+fn wait<T>(runtime: &Runtime, time: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Halt> {
     let waited = runtime.block_on(async { tokio::time::timeout(time, work).await });
-    waited.map_err(|_| halt(Reason::Timeout, "the database said nothing for too long"))?.map_err(|error| refused(&error))
+    waited
+        .map_err(|_| halt(Reason::Timeout, "the database said nothing for too long"))?
+        .map_err(|error| refused(&error))
 }
 
 fn read_sqlite(runtime: &Runtime, path: &Path, sql: &str, sink: &mut Sink<'_, '_>) -> Flow {
-    let options = SqliteConnectOptions::new().filename(path).read_only(true).create_if_missing(false).row_buffer_size(16);
+    let options =
+        SqliteConnectOptions::new().filename(path).read_only(true).create_if_missing(false).row_buffer_size(16);
     let patience = sink.config.query_wait();
     let mut connection = wait(runtime, patience, options.connect())?;
     let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(&mut connection);
@@ -146,9 +146,8 @@ fn read_sqlite(runtime: &Runtime, path: &Path, sql: &str, sink: &mut Sink<'_, '_
         .map_err(|halt| halt.at(Position::Record(number + 1)))?
     {
         number += 1;
-        let columns = names
-            .get_or_insert_with(|| row.columns().iter().map(|column| column.name().to_owned()).collect())
-            .clone();
+        let columns =
+            names.get_or_insert_with(|| row.columns().iter().map(|column| column.name().to_owned()).collect()).clone();
         let cells = (0..columns.len()).map(|index| sqlite_cell(&row, index)).collect();
         give(columns, cells, number, sink)?;
     }
@@ -188,12 +187,7 @@ fn float(number: f64) -> Value {
     }
 }
 
-fn give(
-    columns: Arc<[String]>,
-    cells: Result<Vec<Value>, sqlx::Error>,
-    number: u64,
-    sink: &mut Sink<'_, '_>,
-) -> Flow {
+fn give(columns: Arc<[String]>, cells: Result<Vec<Value>, sqlx::Error>, number: u64, sink: &mut Sink<'_, '_>) -> Flow {
     let position = Position::Record(number);
     match cells {
         Ok(cells) => {

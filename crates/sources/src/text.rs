@@ -119,7 +119,8 @@ fn markdown(text: String) -> Document {
         }
         None => text,
     };
-    let heading = body.lines().find_map(|line| line.strip_prefix("# ")).map(|line| line.trim_end_matches('#').to_owned());
+    let heading =
+        body.lines().find_map(|line| line.strip_prefix("# ")).map(|line| line.trim_end_matches('#').to_owned());
     if let Some(heading) = heading {
         document.set("title", &heading);
     }

@@ -193,6 +193,10 @@ pub(crate) fn zip_halt(error: zip::result::ZipError) -> Halt {
     use zip::result::ZipError as E;
     match error {
         E::Io(error) => error.into(),
+        E::CompressionMethodNotSupported(method) => {
+            halt(Reason::Unsupported, format!("its compression (method {method}) is not read"))
+        }
+        E::InvalidPassword => halt(Reason::Encrypted, "the member needs a password"),
         E::UnsupportedArchive(what) => halt(Reason::Unsupported, what.to_string()),
         E::FileNotFound => halt(Reason::Corrupt, "a part of the archive is missing"),
         other => halt(Reason::Corrupt, other.to_string()),

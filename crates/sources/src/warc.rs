@@ -133,7 +133,9 @@ fn record(
         media_type = http.get("content-type").to_owned();
         let code = status.split(' ').nth(1).unwrap_or_default();
         if !code.starts_with('2') {
-            *skipped.entry(format!("responses with status {}", if code.len() == 3 { code } else { "?" })).or_default() += 1;
+            *skipped
+                .entry(format!("responses with status {}", if code.len() == 3 { code } else { "?" }))
+                .or_default() += 1;
             return Ok(());
         }
     } else if kind == "response" {
@@ -144,7 +146,8 @@ fn record(
     let wanted = matches!(format, Some(Format::Html | Format::Text | Format::Markdown)) || media_type.is_empty();
     if !wanted {
         let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        *skipped.entry(format!("records of the type {}", essence.chars().take(60).collect::<String>())).or_default() += 1;
+        *skipped.entry(format!("records of the type {}", essence.chars().take(60).collect::<String>())).or_default() +=
+            1;
         return Ok(());
     }
     let bytes = body(&http, block, sink)?;

@@ -9,21 +9,87 @@ use crate::record::Document;
 
 /// Names of classes and ids, whole words, of what surrounds the content.
 const AROUND_WORDS: &[&str] = &[
-    "nav", "menu", "navbar", "footer", "sidebar", "breadcrumb", "breadcrumbs", "ads", "ad", "advert", "banner",
-    "cookie", "cookies", "consent", "newsletter", "subscribe", "social", "share", "sharing", "promo", "popup",
-    "modal", "pagination", "pager", "comments", "comment", "disqus", "login", "signup", "search", "searchbox",
-    "toolbar", "related", "sponsor", "widget", "copyright", "noprint", "masthead", "skip", "topbar", "headerlink",
-    "permalink", "hidden", "invisible", "bottom", "legal", "prevnext", "editsection",
+    "nav",
+    "menu",
+    "navbar",
+    "footer",
+    "sidebar",
+    "breadcrumb",
+    "breadcrumbs",
+    "ads",
+    "ad",
+    "advert",
+    "banner",
+    "cookie",
+    "cookies",
+    "consent",
+    "newsletter",
+    "subscribe",
+    "social",
+    "share",
+    "sharing",
+    "promo",
+    "popup",
+    "modal",
+    "pagination",
+    "pager",
+    "comments",
+    "comment",
+    "disqus",
+    "login",
+    "signup",
+    "search",
+    "searchbox",
+    "toolbar",
+    "related",
+    "sponsor",
+    "widget",
+    "copyright",
+    "noprint",
+    "masthead",
+    "skip",
+    "topbar",
+    "headerlink",
+    "permalink",
+    "hidden",
+    "invisible",
+    "bottom",
+    "legal",
+    "prevnext",
+    "editsection",
 ];
 /// Parts of such names that are long enough to mean the same inside a word.
 const AROUND_PARTS: &[&str] = &[
-    "navheader", "navfooter", "navigation", "sidebar", "breadcrumb", "newsletter", "advertis", "cookie-", "pagination",
-    "skip-link", "share-", "social-", "footer-", "comment-",
+    "navheader",
+    "navfooter",
+    "navigation",
+    "sidebar",
+    "breadcrumb",
+    "newsletter",
+    "advertis",
+    "cookie-",
+    "pagination",
+    "skip-link",
+    "share-",
+    "social-",
+    "footer-",
+    "comment-",
 ];
 /// Names of what holds the content.
 const CONTENT_WORDS: &[&str] = &[
-    "content", "main", "article", "post", "entry", "story", "maincontent", "bodycontent", "articlebody", "postbody",
-    "document", "markdown", "prose",
+    "content",
+    "main",
+    "article",
+    "post",
+    "entry",
+    "story",
+    "maincontent",
+    "bodycontent",
+    "articlebody",
+    "postbody",
+    "document",
+    "markdown",
+    "prose",
 ];
 /// Above this share of link text a block is navigation.
 const LINKS_MAX: f32 = 0.66;
@@ -123,8 +189,9 @@ impl<'a> Page<'a> {
         let whole = self.plain_letters(self.body);
         let fits = |index: u32| self.plain_letters(index) as f32 >= MARKED_SHARE_MIN * whole as f32;
         for mark in [is_main, is_article, is_content] {
-            let mut marked = (0..self.tree.nodes.len() as u32)
-                .filter(|&index| !self.dropped[index as usize] && mark(&self.tree.nodes[index as usize]) && fits(index));
+            let mut marked = (0..self.tree.nodes.len() as u32).filter(|&index| {
+                !self.dropped[index as usize] && mark(&self.tree.nodes[index as usize]) && fits(index)
+            });
             if let Some(first) = marked.next() {
                 // Several beside each other, as on a page of many articles, are wanted together.
                 let beside: Vec<u32> = marked.filter(|&index| !self.is_inside(index, first)).collect();
@@ -260,12 +327,16 @@ fn is_around(node: &Node) -> bool {
         _ => {}
     }
     let Some(attributes) = &node.attributes else { return false };
-    if matches!(attributes.role.as_str(), "navigation" | "banner" | "search" | "contentinfo" | "complementary" | "dialog") {
+    if matches!(
+        attributes.role.as_str(),
+        "navigation" | "banner" | "search" | "contentinfo" | "complementary" | "dialog"
+    ) {
         return true;
     }
     let names = attributes.names.as_str();
     !names.is_empty()
-        && (words(names).any(|word| AROUND_WORDS.contains(&word)) || AROUND_PARTS.iter().any(|part| names.contains(part)))
+        && (words(names).any(|word| AROUND_WORDS.contains(&word))
+            || AROUND_PARTS.iter().any(|part| names.contains(part)))
         && !words(names).any(|word| word == "content" || word == "main")
 }
 
@@ -275,7 +346,10 @@ fn is_main(node: &Node) -> bool {
 
 fn is_article(node: &Node) -> bool {
     node.tag == Tag::Article
-        || node.attributes.as_ref().is_some_and(|attributes| attributes.property == "articlebody" || attributes.role == "article")
+        || node
+            .attributes
+            .as_ref()
+            .is_some_and(|attributes| attributes.property == "articlebody" || attributes.role == "article")
 }
 
 fn is_content(node: &Node) -> bool {
@@ -406,7 +480,9 @@ fn metadata(tree: &Tree, document: &mut Document) {
                     "description" | "og:description" => "description",
                     "og:site_name" => "site",
                     "og:url" => "url",
-                    "date" | "article:published_time" | "dc.date" | "datepublished" | "dcterms.created" | "pubdate" => "date",
+                    "date" | "article:published_time" | "dc.date" | "datepublished" | "dcterms.created" | "pubdate" => {
+                        "date"
+                    }
                     "keywords" => "keywords",
                     _ => continue,
                 };

@@ -49,7 +49,11 @@ pub(crate) fn give_page(
     document.set("media_type", "text/html");
     sink.record(position, Body::Document(document), replaced)?;
     if cut {
-        sink.note(NoteKind::Skipped, 1, "the page has too many elements; what follows the first 4 million is left out")?;
+        sink.note(
+            NoteKind::Skipped,
+            1,
+            "the page has too many elements; what follows the first 4 million is left out",
+        )?;
     }
     decoder.close(sink)
 }

@@ -71,7 +71,15 @@ impl Tag {
     pub(crate) fn is_block(self) -> bool {
         !matches!(
             self,
-            Self::Text | Self::Other | Self::Span | Self::A | Self::Code | Self::Br | Self::Img | Self::Wbr | Self::Time
+            Self::Text
+                | Self::Other
+                | Self::Span
+                | Self::A
+                | Self::Code
+                | Self::Br
+                | Self::Img
+                | Self::Wbr
+                | Self::Time
         )
     }
 
@@ -371,7 +379,9 @@ impl Builder {
             tag if tag.is_block() && !matches!(tag, Tag::Td | Tag::Th | Tag::Tr | Tag::Table | Tag::Tbody) => {
                 self.end_within(&[tag], &[Tag::Td, Tag::Th]);
             }
-            tag if tag.is_block() => self.end_within(&[tag], &[Tag::Table].map(|wall| if wall == tag { Tag::Html } else { wall })),
+            tag if tag.is_block() => {
+                self.end_within(&[tag], &[Tag::Table].map(|wall| if wall == tag { Tag::Html } else { wall }))
+            }
             tag => self.end_within(&[tag], &[Tag::Td, Tag::Th, Tag::Table, Tag::Div]),
         }
     }

@@ -20,11 +20,24 @@ fn folder(files: &[&str]) -> tempfile::TempDir {
 
 #[test]
 fn patterns_name_files_in_order_and_once() {
-    let folder = folder(&["b.csv", "a.csv", "a.txt", "d/e/f.csv", "d/g.csv", ".hidden.csv", ".h/i.csv", "d/ü [1].csv", "[x].csv"]);
+    let folder = folder(&[
+        "b.csv",
+        "a.csv",
+        "a.txt",
+        "d/e/f.csv",
+        "d/g.csv",
+        ".hidden.csv",
+        ".h/i.csv",
+        "d/ü [1].csv",
+        "[x].csv",
+    ]);
     let base = folder.path();
     let config = Config::default();
     assert_eq!(names(&["*.csv"], base, &config), ["[x].csv", "a.csv", "b.csv"]);
-    assert_eq!(names(&["**/*.csv"], base, &config), ["[x].csv", "a.csv", "b.csv", "d/e/f.csv", "d/g.csv", "d/ü [1].csv"]);
+    assert_eq!(
+        names(&["**/*.csv"], base, &config),
+        ["[x].csv", "a.csv", "b.csv", "d/e/f.csv", "d/g.csv", "d/ü [1].csv"]
+    );
     assert_eq!(names(&["d"], base, &config), ["d/e/f.csv", "d/g.csv", "d/ü [1].csv"]);
     assert_eq!(names(&["./d/*/?.csv"], base, &config), ["./d/e/f.csv"]);
     assert_eq!(names(&["{a,b}.{csv,txt}"], base, &config), ["a.csv", "a.txt", "b.csv"]);

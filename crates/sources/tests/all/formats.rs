@@ -1,7 +1,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, UInt64Array,
+};
 use arrow::datatypes::Int32Type;
 use base::Value;
 use proptest::prelude::*;
@@ -109,14 +111,20 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
 #[test]
 fn whole_numbers_that_a_float_cannot_hold_stay_exact() {
     let given = read_bytes("a.jsonl", br#"{"a":9007199254740992,"b":9007199254740993,"c":-1.5}"#, &Config::default());
-    assert_eq!(given.rows()[0].cells, [Value::Number(9_007_199_254_740_992.0), text("9007199254740993"), Value::Number(-1.5)]);
+    assert_eq!(
+        given.rows()[0].cells,
+        [Value::Number(9_007_199_254_740_992.0), text("9007199254740993"), Value::Number(-1.5)]
+    );
 }
 
 #[test]
 fn a_broken_line_of_json_is_one_entry() {
     let given = read_bytes("a.jsonl", b"{\"a\":1}\nnot json\n\n{\"a\":2}\n{\"a\":", &Config::default());
     assert_eq!(given.places(), ["a.jsonl:1", "a.jsonl:4"]);
-    assert_eq!(given.damaged(), [("a.jsonl:2".to_owned(), Reason::Syntax), ("a.jsonl:5".to_owned(), Reason::Truncated)]);
+    assert_eq!(
+        given.damaged(),
+        [("a.jsonl:2".to_owned(), Reason::Syntax), ("a.jsonl:5".to_owned(), Reason::Truncated)]
+    );
     let given = read_bytes("a.json", b"[{\"a\":1},{oops},{\"a\":2}", &Config::default());
     assert_eq!(given.places(), ["a.json#1", "a.json#3"]);
     assert_eq!(given.damaged(), [("a.json#2".to_owned(), Reason::Syntax), ("a.json#4".to_owned(), Reason::Truncated)]);
@@ -201,7 +209,11 @@ fn bytes_that_are_no_characters_are_replaced_and_counted() {
     let given = read_bytes("a.txt", &bytes, &Config { text: TextUnit::Line, ..Config::default() });
     assert_eq!(given.texts()[3], "bad \u{fffd} byte \u{fffd}");
     assert_eq!(given.notes(), [("replaced", 2)]);
-    let replaced: Vec<u32> = given.items.iter().filter_map(|item| if let Item::Record(record) = item { Some(record.replaced) } else { None }).collect();
+    let replaced: Vec<u32> = given
+        .items
+        .iter()
+        .filter_map(|item| if let Item::Record(record) = item { Some(record.replaced) } else { None })
+        .collect();
     assert_eq!(replaced, [0, 0, 0, 2]);
 }
 
@@ -218,7 +230,7 @@ fn batch() -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
 }
 
-pub fn parquet_bytes() -> Vec<u8> {
+pub(crate) fn parquet_bytes() -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch().schema(), None).unwrap();
     writer.write(&batch()).unwrap();
@@ -226,7 +238,7 @@ pub fn parquet_bytes() -> Vec<u8> {
     bytes
 }
 
-pub fn arrow_bytes(file: bool) -> Vec<u8> {
+pub(crate) fn arrow_bytes(file: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     if file {
         let mut writer = arrow::ipc::writer::FileWriter::try_new(&mut bytes, &batch().schema()).unwrap();
@@ -242,7 +254,9 @@ pub fn arrow_bytes(file: bool) -> Vec<u8> {
 
 #[test]
 fn columns_of_parquet_and_arrow_become_cells() {
-    for (name, bytes) in [("a.parquet", parquet_bytes()), ("a.arrow", arrow_bytes(true)), ("a.arrows", arrow_bytes(false))] {
+    for (name, bytes) in
+        [("a.parquet", parquet_bytes()), ("a.arrow", arrow_bytes(true)), ("a.arrows", arrow_bytes(false))]
+    {
         let given = read_bytes(name, &bytes, &Config::default());
         assert_eq!(given.damaged(), [], "{name}");
         let rows = given.rows();

@@ -1,4 +1,13 @@
 //! Sources from outside: files that other programs wrote, archives, damage of every kind, servers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::needless_pass_by_value,
+    clippy::zombie_processes,
+    reason = "tests"
+)]
 
 mod damage;
 mod find;
@@ -15,30 +24,32 @@ use std::path::{Path, PathBuf};
 use sources::{Body, Config, Counts, Document, Item, Place, Reason, Row};
 
 /// Everything that reading a file gives.
-pub struct Given {
-    pub items: Vec<Item>,
-    pub counts: Counts,
+pub(crate) struct Given {
+    pub(crate) items: Vec<Item>,
+    pub(crate) counts: Counts,
 }
 
 impl Given {
-    pub fn rows(&self) -> Vec<&Row> {
+    pub(crate) fn rows(&self) -> Vec<&Row> {
         self.bodies().filter_map(|body| if let Body::Row(row) = body { Some(row) } else { None }).collect()
     }
 
-    pub fn documents(&self) -> Vec<&Document> {
-        self.bodies().filter_map(|body| if let Body::Document(document) = body { Some(document) } else { None }).collect()
+    pub(crate) fn documents(&self) -> Vec<&Document> {
+        self.bodies()
+            .filter_map(|body| if let Body::Document(document) = body { Some(document) } else { None })
+            .collect()
     }
 
-    pub fn texts(&self) -> Vec<&str> {
+    pub(crate) fn texts(&self) -> Vec<&str> {
         self.documents().iter().map(|document| document.text.as_str()).collect()
     }
 
-    pub fn bodies(&self) -> impl Iterator<Item = &Body> {
+    pub(crate) fn bodies(&self) -> impl Iterator<Item = &Body> {
         self.items.iter().filter_map(|item| if let Item::Record(record) = item { Some(&record.body) } else { None })
     }
 
     /// Where, and why.
-    pub fn damaged(&self) -> Vec<(String, Reason)> {
+    pub(crate) fn damaged(&self) -> Vec<(String, Reason)> {
         self.items
             .iter()
             .filter_map(|item| match item {
@@ -48,17 +59,19 @@ impl Given {
             .collect()
     }
 
-    pub fn places(&self) -> Vec<String> {
+    pub(crate) fn places(&self) -> Vec<String> {
         self.items
             .iter()
             .filter_map(|item| if let Item::Record(record) = item { Some(short(&record.place)) } else { None })
             .collect()
     }
 
-    pub fn notes(&self) -> Vec<(&'static str, u64)> {
+    pub(crate) fn notes(&self) -> Vec<(&'static str, u64)> {
         self.items
             .iter()
-            .filter_map(|item| if let Item::Note { kind, count, .. } = item { Some((kind.code(), *count)) } else { None })
+            .filter_map(
+                |item| if let Item::Note { kind, count, .. } = item { Some((kind.code(), *count)) } else { None },
+            )
             .collect()
     }
 }
@@ -70,7 +83,7 @@ fn short(place: &Place) -> String {
 }
 
 /// Reads a file through patterns, as users do.
-pub fn read_path(path: &Path, config: &Config) -> Given {
+pub(crate) fn read_path(path: &Path, config: &Config) -> Given {
     let folder = path.parent().unwrap();
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
     let objects = sources::find(&[name], folder, config).unwrap();
@@ -85,13 +98,13 @@ pub fn read_path(path: &Path, config: &Config) -> Given {
 }
 
 /// Reads bytes that lie in a file of the given name.
-pub fn read_bytes(name: &str, bytes: &[u8], config: &Config) -> Given {
+pub(crate) fn read_bytes(name: &str, bytes: &[u8], config: &Config) -> Given {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     fs::write(&path, bytes).unwrap();
     read_path(&path, config)
 }
 
-pub fn golden(name: &str) -> PathBuf {
+pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }

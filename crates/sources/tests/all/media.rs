@@ -5,14 +5,14 @@ use sources::{Audio, Body, Config, Picture, Reason};
 
 use crate::{golden, read_bytes, read_path};
 
-pub fn picture_bytes(format: ImageFormat) -> Vec<u8> {
+pub(crate) fn picture_bytes(format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     let picture = RgbImage::from_fn(16, 8, |x, y| Rgb([x as u8 * 8, y as u8 * 8, 100]));
     picture.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
-pub fn wave_bytes() -> Vec<u8> {
+pub(crate) fn wave_bytes() -> Vec<u8> {
     let samples: Vec<u8> = (0..800_i32).flat_map(|index| (((index % 20) - 10) as i16 * 1000).to_le_bytes()).collect();
     let mut bytes = b"RIFF".to_vec();
     bytes.extend((36 + samples.len() as u32).to_le_bytes());

@@ -5,13 +5,13 @@ use zip::write::SimpleFileOptions;
 
 use crate::{golden, read_bytes, read_path};
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-pub fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, bytes) in members {
         writer.start_file(*name, SimpleFileOptions::default()).unwrap();
@@ -20,7 +20,7 @@ pub fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-pub fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, bytes) in members {
         let mut header = tar::Header::new_ustar();
@@ -43,7 +43,10 @@ fn every_compression_is_taken_off() {
         ("a.jsonl.gz", gzip(rows)),
         ("members.jsonl.gz", two),
         ("a.jsonl.zst", zstd.clone()),
-        ("frames.jsonl.zst", [zstd::encode_all(&rows[..8], 3).unwrap(), zstd::encode_all(&rows[8..], 3).unwrap()].concat()),
+        (
+            "frames.jsonl.zst",
+            [zstd::encode_all(&rows[..8], 3).unwrap(), zstd::encode_all(&rows[8..], 3).unwrap()].concat(),
+        ),
         ("misnamed.jsonl", zstd),
     ] {
         let given = read_bytes(name, &bytes, &Config::default());
@@ -57,11 +60,17 @@ fn every_compression_is_taken_off() {
 #[test]
 fn members_are_read_where_they_lie() {
     let inner = zip(&[("deep/c.csv", b"h\n1\n")]);
-    let members: Vec<(&str, &[u8])> =
-        vec![("a.csv", b"h\n1\n2\n"), ("b/b.jsonl", b"{\"x\":1}"), ("in.zip", &inner), ("__MACOSX/x", b"y"), ("junk.csv", b"h\n1,2\n")];
+    let members: Vec<(&str, &[u8])> = vec![
+        ("a.csv", b"h\n1\n2\n"),
+        ("b/b.jsonl", b"{\"x\":1}"),
+        ("in.zip", &inner),
+        ("__MACOSX/x", b"y"),
+        ("junk.csv", b"h\n1,2\n"),
+    ];
     for (name, bytes) in [("a.zip", zip(&members)), ("a.tar", tar(&members)), ("a.tgz", gzip(&tar(&members)))] {
         let given = read_bytes(name, &bytes, &Config::default());
-        let places: Vec<String> = given.places().iter().map(|place| place.split_once('!').unwrap().1.to_owned()).collect();
+        let places: Vec<String> =
+            given.places().iter().map(|place| place.split_once('!').unwrap().1.to_owned()).collect();
         assert_eq!(places, ["a.csv:2", "a.csv:3", "b/b.jsonl:1", "in.zip!deep/c.csv:2"], "{name}");
         assert_eq!(given.damaged().iter().map(|(_, reason)| *reason).collect::<Vec<_>>(), [Reason::Ragged]);
         assert_eq!(given.notes(), [("skipped", 1)]);
@@ -80,7 +89,9 @@ fn parquet_inside_archives_is_read_out_of_order() {
 
 #[test]
 fn hostile_members_are_entries() {
-    for bytes in [zip(&[("../../etc/passwd", b"x"), ("ok.txt", b"y")]), tar(&[("../../etc/passwd", b"x"), ("ok.txt", b"y")])] {
+    for bytes in
+        [zip(&[("../../etc/passwd", b"x"), ("ok.txt", b"y")]), tar(&[("../../etc/passwd", b"x"), ("ok.txt", b"y")])]
+    {
         let given = read_bytes("a", &bytes, &Config::default());
         assert_eq!(given.damaged()[0].1, Reason::UnsafeName);
         assert_eq!(given.texts(), ["y"]);

@@ -41,7 +41,11 @@ fn answer(mut stream: TcpStream, count: &AtomicUsize) {
         let parquet = crate::formats::parquet_bytes();
         let (status, media_type, body): (&str, &str, Vec<u8>) = match path.as_str() {
             "/rows.csv?signature=secret" => ("200 OK", "text/csv", b"h\n1\n2\n".to_vec()),
-            "/page" => ("200 OK", "text/html; charset=gbk", encoding_rs::GBK.encode("<p>模坞造船的地方，大家都来看看。</p>").0.into_owned()),
+            "/page" => (
+                "200 OK",
+                "text/html; charset=gbk",
+                encoding_rs::GBK.encode("<p>模坞造船的地方，大家都来看看。</p>").0.into_owned(),
+            ),
             "/t.parquet" => ("200 OK", "application/octet-stream", parquet),
             "/flaky.csv" if flaky => ("503 Service Unavailable", "text/plain", Vec::new()),
             "/flaky.csv" => ("200 OK", "text/csv", b"h\n1\n".to_vec()),
@@ -76,7 +80,9 @@ fn read(patterns: &[String], config: &Config) -> Seen {
         sources::read(&object, config, &mut |item| {
             match item {
                 Item::Record(record) => seen.bodies.push(record.body),
-                Item::Damaged { place, damage } => seen.damaged.push((place.to_string(), damage.reason, damage.message)),
+                Item::Damaged { place, damage } => {
+                    seen.damaged.push((place.to_string(), damage.reason, damage.message))
+                }
                 _ => {}
             }
             ControlFlow::Continue(())
@@ -125,7 +131,12 @@ fn objects_of_s3_are_found_and_read() {
         let (mut server, endpoint) = start_moto();
         let status = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "remote::objects_of_s3_are_found_and_read", "--nocapture"])
-            .envs([("SOURCES_TEST_S3", "1"), ("AWS_ALLOW_HTTP", "true"), ("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s")])
+            .envs([
+                ("SOURCES_TEST_S3", "1"),
+                ("AWS_ALLOW_HTTP", "true"),
+                ("AWS_ACCESS_KEY_ID", "k"),
+                ("AWS_SECRET_ACCESS_KEY", "s"),
+            ])
             .envs([("AWS_ENDPOINT", endpoint.as_str()), ("AWS_REGION", "us-east-1")])
             .status();
         server.kill().unwrap();

@@ -45,11 +45,14 @@ fn tables_of_sqlite_are_read_and_not_written() {
     assert_eq!(damaged, []);
     assert_eq!(all[0], [Value::Number(1.0), Value::Number(2.5), text("modèle"), Value::Number(1.0), text("/wA=")]);
     assert_eq!(all[1], [text("9007199254740993"), Value::Missing, text("x"), Value::Number(0.0), text("ab")]);
-    let (some, _) = rows("sqlite:shop.db?query=SELECT name, id & 1 AS odd FROM \"or ders\" WHERE name LIKE '%x%';", folder.path());
+    let (some, _) =
+        rows("sqlite:shop.db?query=SELECT name, id & 1 AS odd FROM \"or ders\" WHERE name LIKE '%x%';", folder.path());
     assert_eq!(some, [[text("x"), Value::Number(1.0)]]);
-    for (query, reason) in
-        [("DELETE FROM \"or ders\"", Reason::Query), ("SELECT nothing", Reason::Query), ("SELECT * FROM nowhere", Reason::Query)]
-    {
+    for (query, reason) in [
+        ("DELETE FROM \"or ders\"", Reason::Query),
+        ("SELECT nothing", Reason::Query),
+        ("SELECT * FROM nowhere", Reason::Query),
+    ] {
         let (none, damaged) = rows(&format!("sqlite:shop.db?query={query}"), folder.path());
         assert_eq!((none.len(), damaged[0].1), (0, reason), "{query}");
     }
@@ -89,7 +92,9 @@ fn tables_of_postgresql_are_read_and_not_written() {
     ];
     assert_eq!(all[0], expected);
     assert_eq!(all[1][7], Value::Missing);
-    for query in ["DELETE FROM orders", "WITH gone AS (DELETE FROM orders RETURNING id) SELECT * FROM gone", "SELECT nothing"] {
+    for query in
+        ["DELETE FROM orders", "WITH gone AS (DELETE FROM orders RETURNING id) SELECT * FROM gone", "SELECT nothing"]
+    {
         let (none, damaged) = rows(&format!("{url}?query={query}"), folder.path());
         assert_eq!((none.len(), damaged[0].1), (0, Reason::Query), "{query}");
         assert!(!damaged[0].0.contains("s3cret"));
@@ -119,12 +124,16 @@ impl Postgres {
         server.shell("chown -R postgres .");
         server.shell(&format!("printf s3cret > {0}/word && chown postgres {0}/word", server.folder.path().display()));
         server.user("initdb -D data -U yard --pwfile word -A scram-sha-256 -E UTF8 >/dev/null");
-        server.user(&format!("pg_ctl -D data -w -l log -o '-p {port} -c listen_addresses=127.0.0.1 -k {}' start >/dev/null", server.folder.path().display()));
+        server.user(&format!(
+            "pg_ctl -D data -w -l log -o '-p {port} -c listen_addresses=127.0.0.1 -k {}' start >/dev/null",
+            server.folder.path().display()
+        ));
         server
     }
 
     fn shell(&self, command: &str) {
-        let status = std::process::Command::new("bash").arg("-c").arg(command).current_dir(self.folder.path()).status().unwrap();
+        let status =
+            std::process::Command::new("bash").arg("-c").arg(command).current_dir(self.folder.path()).status().unwrap();
         assert!(status.success(), "{command}");
     }
 
