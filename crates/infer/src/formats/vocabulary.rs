@@ -6,9 +6,14 @@
 //! user cannot play a role.
 
 use std::collections::{BinaryHeap, HashMap};
+use std::sync::LazyLock;
 
 use serde_json::{Value as Json, json};
-use tokenizers::Tokenizer;
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
 
 use super::gguf::{Gguf, Value};
 use crate::error::InferError;
@@ -206,8 +211,8 @@ fn byte_level(file: &Gguf, words: &[String]) -> Result<Encoder, InferError> {
     let Some(Value::Texts(merges)) = file.pairs().get("tokenizer.ggml.merges") else {
         return Err(file.unfit("it has no tokenizer.ggml.merges".to_owned()));
     };
-    let pairs: Option<Vec<Json>> =
-        merges.iter().map(|merge| merge.split_once(' ').map(|(left, right)| json!([left, right]))).collect();
+    let pair = |merge: &String| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned()));
+    let pairs: Option<Merges> = merges.iter().map(pair).collect();
     let pairs = pairs.ok_or_else(|| file.unfit("a merge of tokenizer.ggml.merges is no pair".to_owned()))?;
     let pre =
         if file.pairs().contains_key("tokenizer.ggml.pre") { file.text("tokenizer.ggml.pre")? } else { "default" };
@@ -225,24 +230,31 @@ fn byte_level(file: &Gguf, words: &[String]) -> Result<Encoder, InferError> {
         "falcon" => [r"[\p{P}\$\+<=>\^~\|`]+", GPT_2, "[0-9][0-9][0-9]"].map(str::to_owned).to_vec(),
         other => return Err(file.unsupported(format!("its tokenizer.ggml.pre is {other:?}, which is not known here"))),
     };
-    let split =
-        |cut: String| json!({ "type": "Split", "pattern": { "Regex": cut }, "behavior": "Isolated", "invert": false });
-    let mut steps: Vec<Json> = cuts.into_iter().map(split).collect();
-    let level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false });
-    steps.push(level);
-    let description = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": { "type": "Sequence", "pretokenizers": steps },
-        "post_processor": null, "decoder": null,
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            // Llama 3 takes a word that is a token as it is.
-            "ignore_merges": pre == "llama-bpe" || pre == "llama3",
-            "vocab": numbers(words), "merges": pairs,
-        },
-    });
-    made(file, &description)
+    // The crate takes for granted that what is joined is no longer than the longest word.
+    let longest = words.iter().map(String::len).max().unwrap_or(0);
+    if pairs.iter().any(|(left, right)| left.len() + right.len() > longest) {
+        return Err(file.unfit("a merge of tokenizer.ggml.merges gives no word".to_owned()));
+    }
+    // Of equal words the first.
+    let mut numbers = Vocab::with_capacity(words.len());
+    for (token, word) in (0..).zip(words) {
+        numbers.entry(word.clone()).or_insert(token);
+    }
+    // Made of its parts and not from a description: writing one of 50,000 words and reading it again takes longer than all
+    // else that precedes the first token of a small model.
+    let unusable = |error: tokenizers::Error| file.unfit(format!("its vocabulary cannot be used: {error}"));
+    // Llama 3 takes a word that is a token as it is.
+    let ignore_merges = pre == "llama-bpe" || pre == "llama3";
+    let model = BPE::builder().vocab_and_merges(numbers, pairs).ignore_merges(ignore_merges).build();
+    let mut tokenizer = Tokenizer::new(ModelWrapper::BPE(model.map_err(unusable)?));
+    let mut steps = Vec::with_capacity(cuts.len() + 1);
+    for cut in cuts {
+        let split = Split::new(SplitPattern::Regex(cut), SplitDelimiterBehavior::Isolated, false);
+        steps.push(PreTokenizerWrapper::Split(split.map_err(unusable)?));
+    }
+    steps.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, false)));
+    tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(Sequence::new(steps))));
+    Ok(Encoder::Crate(Box::new(tokenizer)))
 }
 
 fn word_piece(file: &Gguf, words: &[String]) -> Result<Encoder, InferError> {
@@ -379,16 +391,23 @@ impl SentencePiece {
     }
 }
 
+/// The bytes of GPT-2's characters from 256 on: those that are not visible themselves, in their order.
+static INVISIBLE: LazyLock<Vec<u8>> =
+    LazyLock::new(|| (0..=255).filter(|byte| !is_visible(u32::from(*byte))).collect());
+
+fn is_visible(code: u32) -> bool {
+    matches!(code, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff)
+}
+
 /// The bytes of a word of GPT-2's alphabet, in which every byte is a visible character.
 pub(super) fn byte_level_bytes(word: &str) -> Vec<u8> {
+    let invisible = &**INVISIBLE;
     let byte = |character: char| -> Option<u8> {
         let code = u32::from(character);
-        let visible = |code: u32| matches!(code, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-        if visible(code) {
+        if is_visible(code) {
             return u8::try_from(code).ok();
         }
-        // The others stand from 256 on, in their order.
-        (0..=255_u32).filter(|code| !visible(*code)).nth(code.checked_sub(256)? as usize).map(|code| code as u8)
+        invisible.get(code.checked_sub(256)? as usize).copied()
     };
     word.chars().map(byte).collect::<Option<_>>().unwrap_or_else(|| word.as_bytes().to_vec())
 }

@@ -187,9 +187,9 @@ impl<'a> Matrix<'a> {
             within if within < turned => place - within + within % (turned / 2) * 2 + within / (turned / 2),
             _ => place,
         };
-        let rows = (0..self.rows).flat_map(|place| &self.bytes[from(place) * row_bytes..][..row_bytes]);
-        let bytes = rows.copied().collect::<Vec<u8>>().into();
-        Matrix { bytes, ..self }
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        (0..self.rows).for_each(|place| bytes.extend_from_slice(&self.bytes[from(place) * row_bytes..][..row_bytes]));
+        Matrix { bytes: bytes.into(), ..self }
     }
 
     fn pack(self, packing: Packing) -> PackedMatrix {
