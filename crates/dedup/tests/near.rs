@@ -329,4 +329,11 @@ fn formats_stay() {
         count += 1;
     }
     assert_eq!(count, 4);
+    let old = tempfile::tempdir().unwrap();
+    for name in ["dropped", "clusters"] {
+        fs::copy(common::golden_path(&format!("{name}.v1.dups")), old.path().join(format!("{name}.dups"))).unwrap();
+    }
+    let clusters = Clusters::open(old.path()).unwrap();
+    assert_eq!(dropped(&clusters).len() as u64, clusters.dropped);
+    assert_eq!(members(&clusters).len() as u64, clusters.dropped + clusters.clusters);
 }
