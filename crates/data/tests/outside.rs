@@ -468,3 +468,100 @@ fn init_writes_sound_project_files_for_real_data() {
         data::plan(&project).unwrap_or_else(|error| panic!("{file}: {error}\n{text}"));
     }
 }
+
+/// Rows of two classes, one label of which is wrong, and two rows without a label.
+fn mislabelled() -> String {
+    let mut text = "text,label\n".to_owned();
+    for number in 0..60 {
+        let (words, label) = if number % 2 == 0 {
+            ("lost stolen card block", "card")
+        } else {
+            ("transfer money account pending", "transfer")
+        };
+        let label = if number == 10 { "transfer" } else { label };
+        text.push_str(&format!("{words} number{number} {},{label}\n", number * 3));
+    }
+    text.push_str("card block please now,\ntransfer my money,\n");
+    text
+}
+
+#[test]
+fn likely_label_errors_are_listed_and_corrections_applied() {
+    let place = Place::new();
+    place.write("a.csv", mislabelled());
+    let more = "[data.split]\nvalid = 0.0\ntest = 0.0\n[data.labels]\nnext = 1\n";
+    let made = place.run(PREDICT, "a.csv", more).unwrap();
+    let issues = std::fs::read_to_string(made.artifact.folder.join("label_issues.jsonl")).unwrap();
+    let first: serde_json::Value = serde_json::from_str(issues.lines().next().unwrap()).unwrap();
+    assert_eq!((first["row"].as_u64(), first["suggested"].as_str()), (Some(10), Some("card")));
+    let page = std::fs::read_to_string(made.artifact.folder.join("review.html")).unwrap();
+    assert!(page.contains("number10 30"));
+    let next = std::fs::read_to_string(made.artifact.folder.join("label_next.jsonl")).unwrap();
+    assert_eq!(next.lines().count(), 1, "{next}");
+    // What the page would save.
+    let row = rows(&made.artifact).into_iter().find(|row| row.id == 10).unwrap();
+    let correction = labels::Correction {
+        key: labels::row_key(&row.inputs).unwrap(),
+        row: "10".to_owned(),
+        from: "transfer".to_owned(),
+        to: "card".to_owned(),
+        who: "anna".to_owned(),
+        when: "2026-11-26T20:15:00Z".to_owned(),
+        note: String::new(),
+    };
+    place.write("corrections.jsonl", labels::write_corrections(&[correction]).unwrap());
+    let made = place.run(PREDICT, "a.csv", &format!("{more}corrections = \"corrections.jsonl\"\n")).unwrap();
+    assert!(ledger(&made.artifact).iter().any(|entry| entry.reason == "label_corrected" && entry.row == 10));
+    let row = rows(&made.artifact).into_iter().find(|row| row.id == 10).unwrap();
+    assert_eq!(row.outputs, [Value::Text("card".to_owned())]);
+    let issues = std::fs::read_to_string(made.artifact.folder.join("label_issues.jsonl")).unwrap();
+    assert!(!issues.contains("\"row\":10,"), "{issues}");
+}
+
+#[test]
+fn expectations_are_proposed_held_and_broken() {
+    let place = Place::new();
+    place.write("a.csv", table(300, "\n"));
+    let toml = PREDICT.replace("FILE", "a.csv").replace("MORE", "");
+    let project = Project::parse(&toml, &place.folder.path().join("yard.toml")).unwrap();
+    place.write("expectations.toml", data::propose(&project).unwrap());
+    let with = "expectations = \"expectations.toml\"";
+    place.run(PREDICT, "a.csv", with).unwrap();
+    let mut longer = table(300, "\n");
+    longer.push_str("a row of another kind,no_such_label_before\n");
+    place.write("a.csv", longer);
+    let error = place.run(PREDICT, "a.csv", with).map(|made| made.artifact.digest).unwrap_err();
+    assert_eq!(error.fault(), Fault::User);
+    assert!(error.to_string().contains("label") && error.to_string().contains("row 300"), "{error}");
+}
+
+#[test]
+fn a_column_that_copies_the_label_is_told() {
+    let place = Place::new();
+    let mut text = "text,amount,code,label\n".to_owned();
+    for number in 0..200 {
+        let label = ["red", "green", "blue"][number % 3];
+        text.push_str(&format!("words {number} here,{},{},{label}\n", (number * 37) % 101, number % 3 + 7));
+    }
+    place.write("a.csv", text);
+    let toml = PREDICT.replace(
+        "[[output]]",
+        "[[input]]\ncolumn = \"amount\"\n[[input]]\ncolumn = \"code\"\ntype = \"number\"\n[[output]]",
+    );
+    let made = place.run(&toml, "a.csv", "").unwrap();
+    let quality = Quality::load(&made.artifact.folder).unwrap();
+    assert!(quality.warnings.iter().any(|warning| warning.contains("\"code\"")), "{:?}", quality.warnings);
+    assert!(!quality.warnings.iter().any(|warning| warning.contains("\"amount\"")), "{:?}", quality.warnings);
+}
+
+#[test]
+fn rows_come_from_packed_files_and_databases() {
+    let place = Place::new();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, table(120, "\n").as_bytes()).unwrap();
+    place.write("a.csv.gz", gzip.finish().unwrap());
+    place.write("a.csv", table(120, "\n"));
+    let packed = place.run(PREDICT, "a.csv.gz", "").unwrap();
+    let plain = place.run(PREDICT, "a.csv", "").unwrap();
+    assert_eq!(rows(&packed.artifact), rows(&plain.artifact));
+}

@@ -1,6 +1,7 @@
 //! Labels: corrections of those who looked are applied, labels that are likely wrong are listed with a page to review them,
 //! and rows without a label are put in the order in which labelling them teaches most.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use base::project::LabelsConfig;
@@ -43,15 +44,23 @@ fn label(column: &PlannedColumn, value: &Value) -> String {
     }
 }
 
+/// What corrections came to.
+#[derive(Default)]
+pub(super) struct Corrected {
+    /// Labels that were changed: the place of the row, from, to.
+    pub(super) changes: Vec<(usize, String, String)>,
+    /// What a founder should know.
+    pub(super) warnings: Vec<String>,
+    /// Rows that a person has decided about.
+    looked_at: HashSet<u64>,
+}
+
 /// Applies the corrections of the project; each change, with its row, and what a founder should know.
-pub(super) fn correct(
-    plan: &Plan,
-    kept: &mut [Placed],
-) -> Result<(Vec<(usize, String, String)>, Vec<String>), DataError> {
+pub(super) fn correct(plan: &Plan, kept: &mut [Placed]) -> Result<Corrected, DataError> {
     let Some(path) = plan.labels.as_ref().and_then(|config| config.corrections.as_ref()) else {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(Corrected::default());
     };
-    let Some((at, column)) = labelled(plan) else { return Ok((Vec::new(), Vec::new())) };
+    let Some((at, column)) = labelled(plan) else { return Ok(Corrected::default()) };
     let size = std::fs::metadata(path).map_err(DataError::io("open", path))?.len();
     if size > CORRECTIONS_BYTES_MAX {
         return Err(DataError::file(
@@ -92,7 +101,9 @@ pub(super) fn correct(
             applied.conflicts.len()
         ));
     }
-    Ok((changes, warnings))
+    let looked_at = applied.confirmed.iter().chain(&applied.already).map(|at| &corrections[*at].row);
+    let looked_at = looked_at.chain(applied.changed.iter().map(|change| &corrections[change.correction].row));
+    Ok(Corrected { looked_at: looked_at.filter_map(|row| row.parse().ok()).collect(), changes, warnings })
 }
 
 /// Lists the training rows whose label is likely wrong, and the rows to label next.
@@ -101,6 +112,7 @@ pub(super) fn check(
     plan: &Plan,
     train: &[Row],
     unlabelled: &[Row],
+    corrected: &Corrected,
     folder: &Path,
 ) -> Result<Vec<String>, DataError> {
     let (Some(config), Some((at, column))) = (&plan.labels, labelled(plan)) else { return Ok(Vec::new()) };
@@ -117,7 +129,9 @@ pub(super) fn check(
         let task = context.begin("labels", Some(train.len() as u64), "rows");
         let inputs: Vec<Vec<Value>> = train.iter().map(|row| row.inputs.clone()).collect();
         let probabilities = labels::cross_validate(&types, &inputs, &classes, names.len(), &settings)?;
-        let issues = find_label_issues(&classes, &probabilities, &ConfidentConfig::default())?;
+        let mut issues = find_label_issues(&classes, &probabilities, &ConfidentConfig::default())?;
+        // Whoever looked has decided.
+        issues.retain(|issue| !corrected.looked_at.contains(&train[issue.row].id));
         task.end(&format!("{} likely errors", issues.len()));
         let mut list = String::new();
         let mut shown = Vec::new();

@@ -40,10 +40,10 @@ pub(crate) fn make(context: &Context, plan: &Plan, work: &Work<'_>) -> Result<()
         ));
     }
     let mut warnings = checks::check(plan, &Cells::of(plan, kept.iter().map(|placed| &placed.row)))?;
-    let (corrections, stale) = labels::correct(plan, &mut kept)?;
-    warnings.extend(stale);
-    for (index, from, to) in corrections {
-        cleaner.corrected(&kept[index], &from, &to)?;
+    let corrected = labels::correct(plan, &mut kept)?;
+    warnings.extend(corrected.warnings.iter().cloned());
+    for (index, from, to) in &corrected.changes {
+        cleaner.corrected(&kept[*index], from, to)?;
     }
     refuse_constant_labels(plan, || kept.iter().map(|placed| &placed.row), "row")?;
     let splits = splits(plan, &kept)?;
@@ -57,7 +57,7 @@ pub(crate) fn make(context: &Context, plan: &Plan, work: &Work<'_>) -> Result<()
     preprocessor.save(work.out())?;
     let mut quality = quality(plan, columns, &rows);
     warnings.extend(checks::findings(plan, &rows, work.out())?);
-    warnings.extend(labels::check(context, plan, &rows[0], &cleaner.unlabelled, work.out())?);
+    warnings.extend(labels::check(context, plan, &rows[0], &cleaner.unlabelled, &corrected, work.out())?);
     quality.warnings.extend(warnings);
     if cleaner.test_duplicates > 0 {
         quality.warnings.push(format!(
