@@ -156,7 +156,10 @@ impl Bench {
         );
         std::fs::write(project.join("yard.toml"), toml).map_err(fail)?;
         let begin = Instant::now();
-        let mut child = Command::new(steps::target().join("release/yard"))
+        // Pinned, so that reading and writing beside the one thread are on the same core.
+        let mut child = Command::new("taskset")
+            .args(["--cpu-list", "0"])
+            .arg(steps::target().join("release/yard"))
             .args(["data", "--quiet", "--threads", "1"])
             .arg(&project)
             .stdout(Stdio::null())
