@@ -43,7 +43,16 @@ pub(crate) struct Input<'a> {
 
 impl<'a> Input<'a> {
     pub(crate) fn new(name: impl Into<String>, origin: Origin<'a>) -> Self {
-        Self { name: name.into(), media_type: None, url: None, head: Vec::new(), head_used: 0, origin, meter: None }
+        Self {
+            name: name.into(),
+            media_type: None,
+            url: None,
+            head: Vec::new(),
+            head_used: 0,
+            origin,
+            meter: None,
+            pending: None,
+        }
     }
 
     pub(crate) fn stream(name: impl Into<String>, reader: impl Read + 'a) -> Self {
