@@ -14,9 +14,12 @@ use super::prepared::shard_path;
 use crate::error::DataError;
 use crate::rows::split::moment;
 
-/// A batch ends when it has so many documents, or so many bytes of text.
+/// A batch ends when it has so many documents, or so many bytes of text. It is larger for large sources, so that shards are
+/// not too many to be merged within a budget.
 const BATCH_DOCUMENTS: usize = 4096;
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_BYTES: (u64, u64) = (4 << 20, 64 << 20);
+/// As many shards as are usual at most.
+const SHARDS: u64 = 2000;
 
 /// A document as it was read, or the place of one that could not be.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +75,9 @@ pub(crate) fn gather(
                 }
             });
         }
-        let mut reader = Reader { plan, sender, batch: Vec::new(), bytes: 0, gathered: Gathered::default() };
+        let limit = (plan.bytes() / SHARDS).clamp(BATCH_BYTES.0, BATCH_BYTES.1);
+        let limit = (limit / BATCH_BYTES.0) as usize;
+        let mut reader = Reader { plan, sender, batch: Vec::new(), bytes: 0, limit, gathered: Gathered::default() };
         let stop = || context.stop.asked() || failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         let mut say = |rows: u64| {
             task.at(rows);
@@ -124,6 +129,8 @@ struct Reader<'a> {
     sender: SyncSender<RawBatch>,
     batch: Vec<Raw>,
     bytes: usize,
+    /// How many times the usual a batch holds.
+    limit: usize,
     gathered: Gathered,
 }
 
@@ -181,7 +188,9 @@ impl Reader<'_> {
         self.bytes += raw.text.len();
         self.batch.push(raw);
         self.gathered.rows += 1;
-        if self.batch.len() < BATCH_DOCUMENTS && self.bytes < BATCH_BYTES {
+        let full =
+            self.batch.len() >= BATCH_DOCUMENTS * self.limit || self.bytes >= BATCH_BYTES.0 as usize * self.limit;
+        if !full {
             return ControlFlow::Continue(());
         }
         self.send();
