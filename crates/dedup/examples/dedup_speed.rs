@@ -110,7 +110,7 @@ fn mix(value: u64) -> u64 {
 /// The document that this one is nearly the same as.
 fn original(id: u64) -> Option<u64> {
     let original = id.checked_sub(1 + mix(id) / 5 % 5000)?;
-    (mix(id) % 5 == 0 && mix(original) % 5 != 0).then_some(original)
+    (mix(id).is_multiple_of(5) && !mix(original).is_multiple_of(5)).then_some(original)
 }
 
 fn document(pool: &[String], id: u64) -> String {
