@@ -26,7 +26,8 @@ impl Trie {
         let mut trie =
             Self { first: Vec::new(), labels: vec![0], values: vec![Self::NONE], roots: vec![Self::NONE; 256] };
         // The keys below each node of the level, in the order of nodes.
-        let mut level = Vec::from([0..keys.len()]);
+        let all = 0..keys.len();
+        let mut level = vec![all];
         let mut depth = 0;
         while !level.is_empty() {
             let mut next = Vec::new();
