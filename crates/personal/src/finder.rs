@@ -1,10 +1,10 @@
-//! The way through a text: one pass over bytes that can begin something, one automaton for words and prefixes.
+//! The way through a text: one pass over bytes that can begin something, one over three bytes at a time for words and prefixes.
 
 use std::collections::HashSet;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde::{Deserialize, Serialize};
 
+use crate::anchors::{Action, Anchors};
 use crate::bytes::{run_end, run_start};
 use crate::context::Contexts;
 use crate::error::PersonalError;
@@ -13,7 +13,6 @@ use crate::kind::{Kind, KindSet};
 use crate::network::{Domains, IpScope};
 use crate::rules::Rules;
 use crate::scan::Scan;
-use crate::secrets::Word;
 use crate::{address, china, dates, money, names, network, phone, placeholder, secret_forms, secrets};
 
 /// What to look for.
@@ -60,7 +59,6 @@ impl FinderConfig {
         let chosen = self.kinds.as_ref().map_or_else(KindSet::defaults, |kinds| kinds.iter().copied().collect());
         let chosen = self.also.iter().copied().fold(chosen, KindSet::with);
         let kinds = self.except.iter().copied().fold(chosen, KindSet::without);
-        let (anchors, actions) = anchors(kinds);
         Ok(Finder {
             kinds,
             score_min: self.score_min,
@@ -70,20 +68,9 @@ impl FinderConfig {
             rules: Rules::new(kinds),
             contexts: Contexts::new(),
             domains: Domains::new(),
-            anchors,
-            actions,
+            anchors: Anchors::new(kinds),
         })
     }
-}
-
-/// What is done where an anchor is met.
-#[derive(Debug, Clone, Copy)]
-enum Action {
-    Token(usize),
-    WebToken,
-    Armour,
-    Named(Word),
-    Person(names::Anchor),
 }
 
 /// Finds personal data and secrets in texts. Made by [`FinderConfig::plan`]; `Sync`, so one serves all threads.
@@ -97,9 +84,7 @@ pub struct Finder {
     rules: Rules,
     contexts: Contexts,
     domains: Domains,
-    anchors: Option<AhoCorasick>,
-    /// What each pattern of `anchors` leads to.
-    actions: Vec<Action>,
+    anchors: Anchors,
 }
 
 impl std::fmt::Debug for Finder {
@@ -122,45 +107,6 @@ fn starts(kinds: KindSet) -> [bool; 256] {
     starts
 }
 
-/// The automaton of the wanted kinds' anchors.
-fn anchors(kinds: KindSet) -> (Option<AhoCorasick>, Vec<Action>) {
-    let mut patterns: Vec<&str> = Vec::new();
-    let mut actions = Vec::new();
-    let mut add = |words: &[&'static str], action: Action| {
-        patterns.extend_from_slice(words);
-        actions.extend(words.iter().map(|_| action));
-    };
-    if kinds.contains(Kind::ApiKey) {
-        for (index, form) in secret_forms::FORMS.iter().enumerate() {
-            add(form.prefixes, Action::Token(index));
-        }
-    }
-    if kinds.contains(Kind::JsonWebToken) {
-        add(&["eyJ"], Action::WebToken);
-    }
-    if kinds.contains(Kind::PrivateKey) {
-        add(&["-----BEGIN "], Action::Armour);
-    }
-    if kinds.contains(Kind::Password) {
-        add(secret_forms::PASSWORD_WORDS, Action::Named(Word::Password));
-        add(secret_forms::TOKEN_WORDS, Action::Named(Word::Token));
-    }
-    if kinds.contains(Kind::Person) {
-        for (anchor, words) in names::ANCHORS {
-            add(words, Action::Person(*anchor));
-        }
-    }
-    if patterns.is_empty() {
-        return (None, actions);
-    }
-    let automaton = AhoCorasick::builder()
-        .match_kind(MatchKind::LeftmostLongest)
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(patterns)
-        .unwrap_or_else(|error| unreachable!("the anchors are constants: {error}"));
-    (Some(automaton), actions)
-}
-
 impl Finder {
     /// The kinds that are looked for.
     #[must_use]
@@ -174,7 +120,7 @@ impl Finder {
     pub fn find(&self, text: &str) -> Vec<Finding> {
         let mut scan = Scan::new(text, self.kinds, self.score_min, &self.contexts);
         self.scan_bytes(&mut scan);
-        self.scan_anchors(&mut scan, text);
+        self.scan_anchors(&mut scan);
         let mut findings = scan.findings;
         findings.retain(|found| self.is_reported(text, found));
         resolve(&mut findings);
@@ -296,17 +242,13 @@ impl Finder {
         }
     }
 
-    fn scan_anchors(&self, scan: &mut Scan<'_>, text: &str) {
-        let Some(anchors) = &self.anchors else { return };
-        for met in anchors.find_iter(text) {
-            let (at, after) = (met.start(), met.end());
-            match self.actions[met.pattern().as_usize()] {
-                Action::Token(index) => secrets::token(scan, &secret_forms::FORMS[index], at, after),
-                Action::WebToken => secrets::web_token(scan, at),
-                Action::Armour => secrets::armour(scan, at),
-                Action::Named(word) => secrets::named(scan, word, after),
-                Action::Person(anchor) => names::person(scan, anchor, at, after),
-            }
-        }
+    fn scan_anchors(&self, scan: &mut Scan<'_>) {
+        self.anchors.each(scan.text, |at, after, action| match action {
+            Action::Token(index) => secrets::token(scan, &secret_forms::FORMS[index], at, after),
+            Action::WebToken => secrets::web_token(scan, at),
+            Action::Armour => secrets::armour(scan, at),
+            Action::Named(word) => secrets::named(scan, word, after),
+            Action::Person(anchor) => names::person(scan, anchor, at, after),
+        });
     }
 }

@@ -1,5 +1,7 @@
 //! What was found where, and which of several overlapping findings stays.
 
+use std::collections::BTreeMap;
+
 use crate::kind::Kind;
 
 /// A piece of a text that is personal data or a secret.
@@ -71,14 +73,15 @@ fn resolve_cluster(cluster: &mut [Finding], kept: &mut Vec<Finding>) {
         let by_place = right.len().cmp(&left.len()).then(left.start.cmp(&right.start));
         by_rank.then(by_place).then(left.kind.cmp(&right.kind)).then(left.rule.cmp(right.rule))
     });
-    // The kept ones of this cluster stay sorted by place, so that each test is a binary search.
-    let first = kept.len();
+    // By start; a sorted list would take the second power of a long chain.
+    let mut taken: BTreeMap<usize, Finding> = BTreeMap::new();
     for finding in cluster.iter() {
-        let index = first + kept[first..].partition_point(|other| other.end <= finding.start);
-        if kept.get(index).is_none_or(|other| finding.end <= other.start) {
-            kept.insert(index, *finding);
+        let before = taken.range(..finding.end).next_back();
+        if before.is_none_or(|(_, other)| other.end <= finding.start) {
+            taken.insert(finding.start, *finding);
         }
     }
+    kept.extend(taken.into_values());
 }
 
 #[cfg(test)]

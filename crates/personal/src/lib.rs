@@ -16,6 +16,7 @@
 //! ```
 
 mod address;
+mod anchors;
 mod bytes;
 mod checks;
 mod china;

@@ -29,10 +29,10 @@ pub(crate) enum Anchor {
 /// The anchors.
 #[rustfmt::skip]
 pub(crate) const ANCHORS: &[(Anchor, &[&str])] = &[
-    (Anchor::Title, &["Mr", "Mrs", "Ms", "Miss", "Dr", "Prof", "Professor", "Mme", "Mlle", "Herr", "Frau", "Señor", "Señora", "Sra", "Madame", "Monsieur", "mr.", "mrs.", "ms.", "dr."]),
+    (Anchor::Title, &["Mr.", "Mr ", "Mrs.", "Mrs ", "Ms.", "Ms ", "Miss ", "Dr.", "Dr ", "Prof.", "Prof ", "Professor ", "Mme ", "Mme.", "Mlle ", "Herr ", "Frau ", "Señor ", "Señora ", "Sra.", "Sr.", "Madame ", "Monsieur ", "mr.", "mrs.", "ms.", "dr."]),
     (Anchor::Greeting, &["Dear ", "Hi ", "Hello ", "Hey ", "Bonjour ", "Hallo ", "Hola "]),
     (Anchor::Label, &["name is ", "Name is ", "Name: ", "name: ", "NAME: ", "named ", "I am called ", "call me ", "Call me ", "signed by ", "Signed by ", "Contact: ", "Attn: ", "ATTN: ", "Patient: ", "Customer: ", "Employee: ", "Author: "]),
-    (Anchor::Closing, &["egards,", "incerely,", "incerely yours,", "ruly yours,", "ours truly,", "ours sincerely,", "ours faithfully,", "Cheers,", "Thanks,", "Best wishes,", "Best,"]),
+    (Anchor::Closing, &["egards,", "incerely,", "incerely yours,", "ruly yours,", "ruly,", "aithfully,", "Cheers,", "Thanks,", "Best wishes,", "Best,"]),
     (Anchor::ChineseTitle, &["先生", "女士", "小姐", "老师", "教授", "医生", "同学", "经理", "主任", "律师", "老師", "醫生", "經理", "同志"]),
     (Anchor::ChineseLabel, &["姓名", "联系人", "收件人", "收货人", "寄件人", "负责人", "法定代表人", "客户", "患者", "户名", "持卡人", "申请人", "聯絡人", "投保人", "被保险人"]),
     (Anchor::ChineseVerb, &["我叫", "名叫", "名字是", "名字叫", "我的名字是", "本人叫"]),
@@ -163,10 +163,10 @@ pub(crate) fn person(scan: &mut Scan<'_>, anchor: Anchor, at: usize, after: usiz
     }
 }
 
-/// The start of the name after a title: a full stop is optional, a space is not.
-fn title_end(text: &[u8], mut at: usize) -> Option<usize> {
-    if text.get(at) == Some(&b'.') {
-        at += 1;
+/// The start of the name after a title, which ends in a space or in a full stop before one.
+fn title_end(text: &[u8], at: usize) -> Option<usize> {
+    if text[at - 1] == b' ' {
+        return Some(at);
     }
     (text.get(at) == Some(&b' ')).then_some(at + 1)
 }

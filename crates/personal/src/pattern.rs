@@ -68,29 +68,35 @@ impl Pattern {
         set
     }
 
-    /// The lengths that the first run of letters and digits can have, as bits.
-    pub(crate) fn first_runs(&self) -> u64 {
-        let mut lengths = 0;
-        collect_runs(&self.items, 0, &mut lengths);
-        lengths
+    /// For each length that the first run of letters and digits can have, what may follow the run: separators as
+    /// bits, [`ANYTHING`] where the form can end there, 0 for lengths that no match has.
+    pub(crate) fn first_runs(&self) -> [u128; RUN_MAX + 1] {
+        let mut runs = [0; RUN_MAX + 1];
+        collect_runs(&self.items, 0, &mut runs);
+        runs
     }
 }
 
-fn collect_runs(items: &[Item], length: u32, lengths: &mut u64) {
+/// The longest first run that is told apart; longer ones share its place.
+pub(crate) const RUN_MAX: usize = 41;
+
+/// What may follow a form that can end: whatever is no part of a word.
+pub(crate) const ANYTHING: u128 = !0;
+
+fn collect_runs(items: &[Item], length: usize, runs: &mut [u128; RUN_MAX + 1]) {
+    let place = length.min(RUN_MAX);
     let Some((item, rest)) = items.split_first() else {
-        *lengths |= 1 << length.min(63);
+        runs[place] = ANYTHING;
         return;
     };
     if item.is_separator() {
-        if item.count_max > 0 {
-            *lengths |= 1 << length.min(63);
-        }
+        runs[place] |= item.set;
         if item.count_min == 0 {
-            collect_runs(rest, length, lengths);
+            collect_runs(rest, length, runs);
         }
     } else {
         for count in item.count_min..=item.count_max {
-            collect_runs(rest, length + u32::from(count), lengths);
+            collect_runs(rest, length + usize::from(count), runs);
         }
     }
 }
@@ -177,8 +183,12 @@ mod tests {
         assert_eq!(end("DE136695976"), Some(11));
         assert_eq!(end("de 136-695.976"), Some(14));
         assert_eq!(end("DE1366959761"), None);
-        assert_eq!(form.first_runs(), 1 << 2 | 1 << 5 | 1 << 8 | 1 << 11);
-        assert_eq!(Pattern::parse(r"[A-C]\d{1,3}").first_runs(), 1 << 2 | 1 << 3 | 1 << 4);
+        let lengths =
+            |form: &Pattern| -> Vec<usize> { (0..=RUN_MAX).filter(|length| form.first_runs()[*length] != 0).collect() };
+        assert_eq!(lengths(&form), [2, 5, 8, 11]);
+        assert_eq!(form.first_runs()[2], 1 << b' ' | 1 << b'.' | 1 << b'-');
+        assert_eq!(form.first_runs()[11], ANYTHING);
+        assert_eq!(lengths(&Pattern::parse(r"[A-C]\d{1,3}")), [2, 3, 4]);
         assert_eq!(form.first_set(), 1 << b'd' | 1 << b'D');
     }
 }

@@ -6,7 +6,7 @@
 use crate::bytes::{run_start, word_after, word_before};
 use crate::finding::Finding;
 use crate::kind::{Kind, KindSet};
-use crate::pattern::Pattern;
+use crate::pattern::{Pattern, RUN_MAX};
 use crate::scan::Scan;
 
 /// What a check says about a value whose form fits.
@@ -55,39 +55,56 @@ struct Prepared {
     first_set: u128,
 }
 
-/// Longest first run that is told apart; longer ones share a place.
-const RUN_MAX: usize = 41;
+/// A form that can have a first run of some length, and what may follow the run.
+struct Candidate {
+    index: u16,
+    after: u128,
+}
 
-/// The forms of the wanted kinds, filed by the length of their first run.
+/// The candidates for a length and a kind of first character.
+#[derive(Default)]
+struct Bucket {
+    candidates: Vec<Candidate>,
+    /// What may follow for any of them.
+    after: u128,
+}
+
+/// The forms of the wanted kinds, filed by the length of their first run and by whether it starts with a digit.
 pub(crate) struct Rules {
     prepared: Vec<Prepared>,
-    /// Indices into `prepared`, by the length of the first run.
-    by_run: Vec<Vec<u16>>,
+    buckets: [Vec<Bucket>; 2],
     /// The same, for the forms that may start inside a word.
-    loose_by_run: Vec<Vec<u16>>,
+    loose: Vec<Bucket>,
 }
+
+/// The digits as bits.
+const DIGITS: u128 = 0x3FF << b'0';
 
 impl Rules {
     pub(crate) fn new(kinds: KindSet) -> Self {
         let tables = [crate::rules_world::RULES, crate::rules_europe::RULES, crate::rules_china::RULES];
         let wanted = tables.into_iter().flatten().filter(|rule| kinds.contains(rule.kind));
-        let mut rules = Self {
-            prepared: Vec::new(),
-            by_run: vec![Vec::new(); RUN_MAX + 1],
-            loose_by_run: vec![Vec::new(); RUN_MAX + 1],
-        };
+        let buckets = || (0..=RUN_MAX).map(|_| Bucket::default()).collect::<Vec<_>>();
+        let mut rules = Self { prepared: Vec::new(), buckets: [buckets(), buckets()], loose: buckets() };
         for (index, rule) in (0u16..).zip(wanted) {
             let pattern = Pattern::parse(rule.form);
-            let runs = pattern.first_runs();
-            for length in 0..64 {
-                if runs >> length & 1 == 1 {
-                    rules.by_run[length.min(RUN_MAX)].push(index);
-                    if rule.flags & flags::LOOSE_START != 0 {
-                        rules.loose_by_run[length.min(RUN_MAX)].push(index);
-                    }
+            let first_set = pattern.first_set();
+            for (length, after) in pattern.first_runs().into_iter().enumerate().filter(|(_, after)| *after != 0) {
+                let add = |bucket: &mut Bucket| {
+                    bucket.candidates.push(Candidate { index, after });
+                    bucket.after |= after;
+                };
+                if first_set & !DIGITS != 0 {
+                    add(&mut rules.buckets[0][length]);
+                }
+                if first_set & DIGITS != 0 {
+                    add(&mut rules.buckets[1][length]);
+                }
+                if rule.flags & flags::LOOSE_START != 0 {
+                    add(&mut rules.loose[length]);
                 }
             }
-            rules.prepared.push(Prepared { rule, first_set: pattern.first_set(), pattern });
+            rules.prepared.push(Prepared { rule, first_set, pattern });
         }
         rules
     }
@@ -118,19 +135,23 @@ impl Rules {
     }
 
     fn at_start(&self, scan: &mut Scan<'_>, start: usize, end: usize) {
-        let Some(candidates) = self.by_run.get((end - start).min(RUN_MAX)) else { return };
-        if candidates.is_empty() || word_before(scan.text, start) {
-            return;
-        }
-        for index in candidates {
-            self.try_rule(scan, &self.prepared[usize::from(*index)], start);
-        }
+        let digit = scan.text[start].is_ascii_digit();
+        self.try_bucket(scan, &self.buckets[usize::from(digit)][(end - start).min(RUN_MAX)], start, end, false);
     }
 
     fn at_inner(&self, scan: &mut Scan<'_>, start: usize, end: usize) {
-        let Some(candidates) = self.loose_by_run.get((end - start).min(RUN_MAX)) else { return };
-        for index in candidates {
-            self.try_rule(scan, &self.prepared[usize::from(*index)], start);
+        self.try_bucket(scan, &self.loose[(end - start).min(RUN_MAX)], start, end, true);
+    }
+
+    #[inline]
+    fn try_bucket(&self, scan: &mut Scan<'_>, bucket: &Bucket, start: usize, end: usize, loose: bool) {
+        // The end of the text and other scripts count as byte 0: only forms that can end there have it.
+        let next = 1u128 << scan.text.get(end).filter(|byte| byte.is_ascii()).unwrap_or(&0);
+        if bucket.after & next == 0 || !loose && word_before(scan.text, start) {
+            return;
+        }
+        for candidate in bucket.candidates.iter().filter(|candidate| candidate.after & next != 0) {
+            self.try_rule(scan, &self.prepared[usize::from(candidate.index)], start);
         }
     }
 

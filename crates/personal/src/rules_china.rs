@@ -23,6 +23,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(CnTaiwanPermit, r"\d{8}", (0.1, 0.1), form_only, 0),
     rule(CnTaiwanPermit, r"[TL][A-HJ-NP-Z0-9]\d{7}", (0.15, 0.15), form_only, 0),
     rule(HkId, r"[A-Z]{1,2}\d{6}[0-9A]", (0.0, 0.3), hk_id, 0),
+    rule(HkId, r"[A-Z]{1,2}\d{6}[(][0-9A][)]", (0.0, 0.85), hk_id, 0),
     rule(TwId, r"[A-Z][12]\d{8}", (0.0, 0.45), tw_id, 0),
 ];
 

@@ -62,6 +62,13 @@ const fn weak(name: &'static str, prefixes: &'static [&'static str], tail: Tail,
     Form { name, prefixes, tail, entropy_bits_min, score: 0.7 }
 }
 
+/// `SK` and the first of 32 hexadecimal digits.
+const TWILIO_KEYS: &[&str] =
+    &["SK0", "SK1", "SK2", "SK3", "SK4", "SK5", "SK6", "SK7", "SK8", "SK9", "SKa", "SKb", "SKc", "SKd", "SKe", "SKf"];
+/// `AC` and the first of 32 hexadecimal digits.
+const TWILIO_ACCOUNTS: &[&str] =
+    &["AC0", "AC1", "AC2", "AC3", "AC4", "AC5", "AC6", "AC7", "AC8", "AC9", "ACa", "ACb", "ACc", "ACd", "ACe", "ACf"];
+
 use Alphabet::{Base64, Dotted, Hex, Plain, Upper, Url};
 use Tail::{One, Parts};
 
@@ -88,8 +95,8 @@ pub(crate) const FORMS: &[Form] = &[
     form("digitalocean-token", &["dop_v1_", "doo_v1_", "dor_v1_"], One(Hex, 64, 64)),
     form("shopify-token", &["shpat_", "shpca_", "shppa_", "shpss_"], One(Plain, 32, 32)),
     form("sendgrid-key", &["SG."], Parts(Url, b'.', &[(16, 32), (30, 64)])),
-    weak("twilio-key", &["SK"], One(Hex, 32, 32), 3.0),
-    weak("twilio-account", &["AC"], One(Hex, 32, 32), 3.0),
+    weak("twilio-key", TWILIO_KEYS, One(Hex, 31, 31), 3.0),
+    weak("twilio-account", TWILIO_ACCOUNTS, One(Hex, 31, 31), 3.0),
     weak("mailgun-key", &["key-"], One(Hex, 32, 32), 3.0),
     form("square-token", &["sq0atp-", "sq0csp-", "sq0idp-"], One(Url, 22, 60)),
     form("databricks-token", &["dapi"], One(Hex, 32, 36)),

@@ -29,7 +29,7 @@ fn chinese_numbers() {
     only("港澳通行证：C12345678", Kind::CnHkMacauPermit, "C12345678");
     only("银行卡号6222021001116245702", Kind::CnBankCard, "6222021001116245702");
     only("车牌号京A12345的车主", Kind::CnVehicleRegistration, "京A12345");
-    only("香港身份证A123456(3)", Kind::HkId, "A123456(3");
+    only("香港身份证A123456(3)", Kind::HkId, "A123456(3)");
 }
 
 #[test]
@@ -49,14 +49,38 @@ fn chinese_phones_names_and_addresses() {
 #[test]
 fn phones_of_other_countries() {
     let numbers = [
-        "+44 20 7946 0958", "+1 (415) 555-0132", "(415) 555-0132", "415-555-0132", "07700 900123", "020 7946 0958", "01 42 68 53 00", "090-1234-5678",
-        "010-1234-5678", "+49 30 901820", "0049 30 901820", "+65 6123 4567", "1-800-555-0199", "0412 345 678", "8 (912) 345-67-89",
+        "+44 20 7946 0958",
+        "+1 (415) 555-0132",
+        "(415) 555-0132",
+        "415-555-0132",
+        "07700 900123",
+        "020 7946 0958",
+        "01 42 68 53 00",
+        "090-1234-5678",
+        "010-1234-5678",
+        "+49 30 901820",
+        "0049 30 901820",
+        "+65 6123 4567",
+        "1-800-555-0199",
+        "0412 345 678",
+        "8 (912) 345-67-89",
     ];
     for number in numbers {
         only(&format!("It is {number}, as before."), Kind::Phone, number);
     }
     only("call 555-0199", Kind::Phone, "555-0199");
-    for figure in ["2005-12-27", "27/12/2005", "1914-1918", "3.14159265", "1 234 567", "10,000,000", "2005", "12345678", "ISBN 0197222749", "CVE-2024-47410"] {
+    for figure in [
+        "2005-12-27",
+        "27/12/2005",
+        "1914-1918",
+        "3.14159265",
+        "1 234 567",
+        "10,000,000",
+        "2005",
+        "12345678",
+        "ISBN 0197222749",
+        "CVE-2024-47410",
+    ] {
         nothing(&format!("It was {figure} then."));
     }
 }
@@ -65,7 +89,9 @@ fn phones_of_other_countries() {
 fn networks() {
     only("write to a.b+c@mail.example.co.uk.", Kind::Email, "a.b+c@mail.example.co.uk");
     only("邮箱zhang@qq.com请查收", Kind::Email, "zhang@qq.com");
-    only("from 8.8.8.8 port", Kind::IpAddress, "8.8.8.8".trim());
+    only("from 66.102.7.104 port", Kind::IpAddress, "66.102.7.104");
+    only("ip 8.8.8.8", Kind::IpAddress, "8.8.8.8");
+    nothing("§ 8.8.8.8");
     nothing("192.168.1.1, 10.0.0.1, 127.0.0.1 and 203.0.113.9");
     nothing("upgrade to 3.20.14.1");
     only("to 2400:c401::5054:ff:fe1b:b031 over", Kind::IpAddress, "2400:c401::5054:ff:fe1b:b031");
@@ -76,22 +102,36 @@ fn networks() {
 #[test]
 fn secrets() {
     let tokens = [
-        "AKIAQYLPMN5HNT4IOFRA", "ghp_x7dF9aKq2LmN8pRs4TuV6wXy0ZbC1dE3fGhI", "glpat-x7dF9aKq2LmN8pRs4TuV", "xoxb-123456789012-1234567890123-a1B2c3D4e5F6g7H8i9J0k1L2",
-        "sk_live_4eC39HqLyjWDarjtT1zdp7dc", "AIzaSyD4kV9mLq2xR7tW1bN8cE5fG0hJ3pQ6uZs", "npm_a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8", "hf_aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH",
+        "AKIAQYLPMN5HNT4IOFRA",
+        "ghp_x7dF9aKq2LmN8pRs4TuV6wXy0ZbC1dE3fGhI",
+        "glpat-x7dF9aKq2LmN8pRs4TuV",
+        "xoxb-123456789012-1234567890123-a1B2c3D4e5F6g7H8i9J0k1L2",
+        "sk_live_4eC39HqLyjWDarjtT1zdp7dc",
+        "AIzaSyD4kV9mLq2xR7tW1bN8cE5fG0hJ3pQ6uZs",
+        "npm_a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8",
+        "hf_aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH",
         "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",
     ];
     for token in tokens {
         only(&format!("key {token} here"), Kind::ApiKey, token);
     }
-    let jwt = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U";
+    let jwt =
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U";
     only(&format!("Bearer {jwt}"), Kind::JsonWebToken, jwt);
     let pem = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7x\n-----END RSA PRIVATE KEY-----";
     only(&format!("{pem}\n"), Kind::PrivateKey, pem);
     only("postgres://app:s3cr3t-Pw@db/x", Kind::ConnectionString, "s3cr3t-Pw");
     only("password = \"Tr0ub4dor&3\"", Kind::Password, "Tr0ub4dor&3");
-    only("密码是Abc12345!", Kind::Password, "Abc12345".trim());
+    only("密码是Abc12345!", Kind::Password, "Abc12345");
     only("client_secret: 8f4k2Lq9Zx7Vb3Nm1Pw5", Kind::Password, "8f4k2Lq9Zx7Vb3Nm1Pw5");
-    for code in ["password = getPassword(user1)", "password: ${DB_PASSWORD1}", "token = tokenizer.next_token", "password=********", "The secret is 42.", "secret: changeme123"] {
+    for code in [
+        "password = getPassword(user1)",
+        "password: ${DB_PASSWORD1}",
+        "token = tokenizer.next_token",
+        "password=********",
+        "The secret is 42.",
+        "secret: changeme123",
+    ] {
         nothing(code);
     }
 }
@@ -136,13 +176,15 @@ fn policies() {
 
 #[test]
 fn configurations_are_checked() {
-    let config: FinderConfig = serde_json::from_str(r#"{"also": ["URL"], "except": ["PERSON"], "allow": ["info@acme.com"]}"#).unwrap();
+    let config: FinderConfig =
+        serde_json::from_str(r#"{"also": ["URL"], "except": ["PERSON"], "allow": ["info@acme.com"]}"#).unwrap();
     let finder = config.plan().unwrap();
     assert!(finder.kinds().contains(Kind::Url) && !finder.kinds().contains(Kind::Person));
     assert!(finder.find("info@acme.com").is_empty());
     assert!(serde_json::from_str::<FinderConfig>(r#"{"kinds": ["NOTHING"]}"#).is_err());
     assert!(matches!(FinderConfig { score_min: f32::NAN, ..config }.plan(), Err(PersonalError::Threshold { .. })));
-    let policy: PolicyConfig = serde_json::from_str(r#"{"action": "redact", "kinds": {"PHONE": "pseudonym"}}"#).unwrap();
+    let policy: PolicyConfig =
+        serde_json::from_str(r#"{"action": "redact", "kinds": {"PHONE": "pseudonym"}}"#).unwrap();
     assert!(matches!(policy.plan(None), Err(PersonalError::KeyMissing { .. })));
     assert!(matches!(Key::new(b"short"), Err(PersonalError::KeyShort { .. })));
 }

@@ -2,7 +2,7 @@
 //!
 //! What is not exact is listed below with the reason; nothing else may miss.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ fn every_vector_that_a_pattern_decides_is_exact() {
         }
     }
     let (right, all) = exact.values().fold((0, 0), |sum, tally| (sum.0 + tally.0, sum.1 + tally.1));
-    assert_eq!((right, all, exact.len()), (1127, 1133, 73));
+    assert_eq!((right, all, exact.len()), (1127, 1133, 74));
     assert!(model_exact >= MODEL_EXACT_MIN, "{model_exact} of the texts for language models");
 }
 
