@@ -16,6 +16,11 @@ pub(crate) fn load(bytes: &[u8], at: usize) -> u64 {
     bytes[at..at + 8].try_into().map_or(0, u64::from_le_bytes)
 }
 
+#[inline]
+fn load_half(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..at + 4].try_into().map_or(0, u32::from_le_bytes)
+}
+
 /// The hash of a string of bytes.
 #[inline]
 pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
@@ -32,9 +37,15 @@ pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
         }
         return mix(load(bytes, length - 8) ^ state, length as u64);
     }
-    let mut word = [0u8; 8];
-    word[..length].copy_from_slice(bytes);
-    mix(u64::from_le_bytes(word), length as u64)
+    // Loads that overlap: a copy of unknown length would be a call.
+    let word = if length >= 4 {
+        u64::from(load_half(bytes, 0)) | u64::from(load_half(bytes, length - 4)) << 32
+    } else if length > 0 {
+        u64::from(bytes[0]) | u64::from(bytes[length / 2]) << 8 | u64::from(bytes[length - 1]) << 16
+    } else {
+        0
+    };
+    mix(word, length as u64)
 }
 
 /// A set of hashes.

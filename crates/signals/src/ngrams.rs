@@ -3,7 +3,8 @@
 //!
 //! N-grams are kept as 64-bit hashes, in a table whose size is a limit given beforehand: once it is full, n-grams not
 //! seen so far are not added, which only coarsens what is rare. Orders below the highest count in how many contexts an
-//! n-gram was new, as the method wants.
+//! n-gram was new, as the method wants. The hashes (`hash_bytes`, `mix`) are part of the file's format: a change of them
+//! needs another magic.
 
 use std::io::Write;
 use std::path::Path;
