@@ -184,7 +184,7 @@ impl TextTokenizer {
         let mut bytes = Vec::with_capacity(size);
         for id in 0..size_u32 {
             let token = tokenizer.id_to_token(id).ok_or(format!("it has no token with the number {id}"))?;
-            bytes.push(if id == end_of_text { Vec::new() } else { bytes_of(&token)? });
+            bytes.push(if id == end_of_text { Vec::new() } else { bytes_of(token)? });
         }
         let single: std::collections::BTreeSet<u8> = bytes.iter().filter(|b| b.len() == 1).map(|b| b[0]).collect();
         if single.len() != 256 {

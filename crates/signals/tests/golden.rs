@@ -1,4 +1,5 @@
 //! Against datatrove 0.10.1's own filters: see `crates/xtask/peers/signals_golden.py`.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The n-gram model against the formula written out slowly, and its file.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! Rules, recipes, lists, chats, code and Chinese, by documents made for them.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 use proptest::prelude::*;
 use signals::{

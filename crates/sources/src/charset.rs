@@ -68,7 +68,7 @@ fn look(bytes: &[u8]) -> Option<&'static Encoding> {
         characters += chunk.valid().chars().filter(|letter| !letter.is_ascii()).count();
         left -= chunk.valid().len() + chunk.invalid().len();
         // The sample may end inside a character.
-        broken += usize::from(!chunk.invalid().is_empty() && !(left == 0 && chunk.invalid().len() < 4));
+        broken += usize::from(!(chunk.invalid().is_empty() || left == 0 && chunk.invalid().len() < 4));
     }
     // A few broken places do not make UTF-8 something else.
     if broken == 0 && characters > 0 || characters >= 4 * broken && broken > 0 {

@@ -244,7 +244,8 @@ impl Walk<'_> {
             let wanted = self.matcher.as_ref().is_none_or(|matcher| matcher.is_match(&below));
             match std::fs::metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => {
-                    if above.len() <= self.depth_max {
+                    let within = above.len() <= self.depth_max;
+                    if within {
                         self.folder(&path, &format!("{shown}/"), &format!("{below}/"), above)?;
                     }
                 }

@@ -82,8 +82,7 @@ fn text_of(bytes: Vec<u8>, pages_max: usize, text_bytes_max: usize) -> Result<Re
             return Err(crate::lines::too_long(text_bytes_max));
         }
     }
-    let mut document = Document::default();
-    document.text = lines(&writer.text);
+    let mut document = Document { text: lines(&writer.text), ..Document::default() };
     let known = pdf.metadata();
     document.set("title", &info(known.title.as_deref()));
     document.set("author", &info(known.author.as_deref()));
@@ -160,6 +159,7 @@ impl Writer {
         self.last = None;
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the interpreter gives the letter away")]
     fn letter(&mut self, transform: Affine, advance: f64, letter: Option<BfString>) {
         if self.text.len() > self.text_bytes_max {
             return;

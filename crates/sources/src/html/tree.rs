@@ -227,6 +227,7 @@ enum Attribute {
 }
 
 impl Builder {
+    #[expect(clippy::needless_pass_by_value, reason = "the tokenizer gives its events away")]
     fn event(&mut self, event: CallbackEvent<'_>) {
         match event {
             CallbackEvent::OpenStartTag { name } => {
@@ -380,7 +381,7 @@ impl Builder {
                 self.end_within(&[tag], &[Tag::Td, Tag::Th]);
             }
             tag if tag.is_block() => {
-                self.end_within(&[tag], &[Tag::Table].map(|wall| if wall == tag { Tag::Html } else { wall }))
+                self.end_within(&[tag], &[Tag::Table].map(|wall| if wall == tag { Tag::Html } else { wall }));
             }
             tag => self.end_within(&[tag], &[Tag::Td, Tag::Th, Tag::Table, Tag::Div]),
         }
