@@ -78,8 +78,11 @@ fn told(measure: &str, between: Vec<String>, items: usize, interval: Option<Inte
     Agreement { measure: measure.to_owned(), between, estimate, low, high, items }
 }
 
+/// The ratings of items, as text.
+type Items = Vec<Vec<Option<String>>>;
+
 /// The ratings of each item as text, in the order of the columns.
-fn read(file: &str, folder: &Path, columns: &[String]) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), DataError> {
+fn read(file: &str, folder: &Path, columns: &[String]) -> Result<(Vec<String>, Items), DataError> {
     let config = sources::Config { columns: Vec::new(), ..sources::Config::default() };
     let (mut names, mut items) = (columns.to_vec(), Vec::new());
     let mut wrong: Option<DataError> = None;

@@ -60,6 +60,9 @@ pub(super) struct Duplicates {
     cuts: Vec<(&'static str, PathBuf)>,
 }
 
+/// What is to be cut out of a text, and why: ranges of bytes that ascend.
+pub(super) type Cut = (&'static str, Vec<Range<usize>>);
+
 /// A walk over what repeats something. Rows are asked for in ascending order.
 pub(super) struct Repeats {
     found: Vec<(&'static str, std::iter::Peekable<Dropped>)>,
@@ -199,7 +202,7 @@ impl Repeats {
     }
 
     /// What is to be cut out of a row's text, with the reasons: ranges of bytes that ascend.
-    pub(super) fn cut(&mut self, row: u64) -> Result<Vec<(&'static str, Vec<Range<usize>>)>, DataError> {
+    pub(super) fn cut(&mut self, row: u64) -> Result<Vec<Cut>, DataError> {
         let mut all = Vec::new();
         for (reason, cuts) in &mut self.cuts {
             while let Some(next) = cuts.next_if(|next| next.as_ref().map_or(true, |(id, _)| *id <= row)) {

@@ -141,7 +141,7 @@ impl<'a> Account<'a> {
         quality.documents = Some(DocumentsQuality {
             signals,
             licences: licences(self.plan, &self.objects),
-            steps: steps(self.read, self.dropped, self.kept),
+            steps: steps(&self.read, self.dropped, &self.kept),
             samples: self.samples,
             languages: self.languages,
             personal: self.personal,
@@ -151,7 +151,7 @@ impl<'a> Account<'a> {
 }
 
 /// The waterfall: what was read; what each reason took, in the order in which reasons decide; what is left.
-fn steps(read: Step, dropped: BTreeMap<String, Step>, kept: Step) -> Vec<Step> {
+fn steps(read: &Step, dropped: BTreeMap<String, Step>, kept: &Step) -> Vec<Step> {
     let rank = |name: &str| match name {
         name if name.starts_with("damaged_") => 0,
         "empty" => 1,
@@ -165,8 +165,8 @@ fn steps(read: Step, dropped: BTreeMap<String, Step>, kept: Step) -> Vec<Step> {
     };
     let mut taken: Vec<Step> = dropped.into_iter().map(|(name, step)| Step { name, ..step }).collect();
     taken.sort_by_key(|step| (rank(&step.name), std::cmp::Reverse(step.documents), step.name.clone()));
-    let first = Step { name: "read".to_owned(), ..read };
-    let last = Step { name: "kept".to_owned(), ..kept };
+    let first = Step { name: "read".to_owned(), ..read.clone() };
+    let last = Step { name: "kept".to_owned(), ..kept.clone() };
     std::iter::once(first).chain(taken).chain([last]).collect()
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use dataset::Split;
 
-use super::duplicates::{Duplicates, Repeats};
+use super::duplicates::{Cut, Duplicates, Repeats};
 use super::plan::Plan;
 use super::prepared::{Prepared, read_shard};
 use crate::error::DataError;
@@ -86,7 +86,7 @@ impl<'a> Walk<'a> {
 }
 
 /// Cuts passages out of a text; a text of which nothing is left is dropped.
-fn cut(document: &mut Prepared, cuts: Vec<(&'static str, Vec<Range<usize>>)>) {
+fn cut(document: &mut Prepared, cuts: Vec<Cut>) {
     let mut all: Vec<Range<usize>> = Vec::new();
     for (reason, ranges) in cuts {
         for range in ranges {

@@ -81,7 +81,7 @@ fn read(patterns: &[String], config: &Config) -> Seen {
             match item {
                 Item::Record(record) => seen.bodies.push(record.body),
                 Item::Damaged { place, damage } => {
-                    seen.damaged.push((place.to_string(), damage.reason, damage.message))
+                    seen.damaged.push((place.to_string(), damage.reason, damage.message));
                 }
                 _ => {}
             }
