@@ -48,7 +48,7 @@ type Group = &'static [&'static [&'static str]];
 
 const SIMPLIFIED_PHRASES: &[&str] = &["STPhrases", "STPhrases_GeneratedFromRegionalPhrases"];
 const TO_TRADITIONAL: Group = &[SIMPLIFIED_PHRASES, &["STCharacters"]];
-const TO_SIMPLIFIED: Group = &[&["TSPhrases"], &["TSCharacters"]];
+const TO_SIMPLIFIED: Group = &[&["TSPhrases"], &["TSCharactersExt"], &["TSCharacters"]];
 const TO_TAIWAN: Group = &[&["TWVariantsPhrases"], &["TWVariants"]];
 const TO_TAIWAN_WORDS: Group = &[&["TWPhrases"], &["TWVariantsPhrases"], &["TWVariants"]];
 const FROM_TAIWAN: Group = &[&["TWVariantsRevPhrases"], &["TWVariantsRev"]];

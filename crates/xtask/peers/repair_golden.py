@@ -207,6 +207,9 @@ def chinese_cases(data):
               "我们在老挝的服务器的硬盘需要使用互联网算法软件解决异步的问题。", "為什麼你在床裏面睡着？", "豈有此理 﨑 \U0002f800"]  # fmt: skip
     names = ["s2t", "t2s", "s2tw", "s2twp", "tw2s", "tw2sp", "s2hk", "hk2s", "t2tw", "tw2t", "t2hk", "hk2t"]
     converters = {name: opencc.OpenCC(name) for name in names}
+    # Every single character that becomes a simplified one, set apart so that no phrase is met.
+    singles = [c for code in range(0x3400, 0x323B0) if not 0xD800 <= code < 0xE000 and converters["t2s"].convert(c := chr(code)) != c]
+    texts += [" ".join(singles[start : start + 300]) for start in range(0, len(singles), 300)]
     for text in texts:
         yield {"i": text, "o": {name: out for name in names if (out := converters[name].convert(text)) != text}}
 

@@ -35,17 +35,15 @@ pub fn data(
         output.line(&format!("wrote {}", out.display()));
         result["review"] = json!(out);
     }
-    if explain {
-        if let Some(digest) = digest {
-            let folder = pipeline.store.artifact(digest).map_err(boxed)?.folder;
-            result["ledger"] = explain_drops(output, &folder)?;
-        }
+    if let (true, Some(digest)) = (explain, digest) {
+        let folder = pipeline.store.artifact(digest).map_err(boxed)?.folder;
+        result["ledger"] = explain_drops(output, &folder)?;
     }
     output.result("data", &result);
     Ok(())
 }
 
-fn explain_drops(output: Output, folder: &std::path::Path) -> Result<Json, Error> {
+fn explain_drops(output: Output, folder: &Path) -> Result<Json, Error> {
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
     let mut rows = vec![["line", "source", "what", "why", "column", "before", "after"].map(str::to_owned).to_vec()];
     let mut entries = Vec::new();
