@@ -69,13 +69,13 @@ impl SourcesError {
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "for map_err, which gives the error away")]
-    pub(crate) fn pattern(pattern: &str, what: impl Into<String>) -> Self {
-        Self::Pattern { pattern: crate::place::without_secrets(pattern), what: what.into() }
+    pub(crate) fn pattern(pattern: &str, what: impl ToString) -> Self {
+        Self::Pattern { pattern: crate::place::without_secrets(pattern), what: what.to_string() }
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "for map_err, which gives the error away")]
-    pub(crate) fn store(verb: &'static str, url: &str, what: impl Into<String>) -> Self {
-        let what = crate::place::without_secrets_in(&what.into());
+    pub(crate) fn store(verb: &'static str, url: &str, what: impl ToString) -> Self {
+        let what = crate::place::without_secrets_in(&what.to_string());
         Self::Store { verb, url: crate::place::without_secrets(url), what }
     }
 }

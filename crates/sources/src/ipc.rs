@@ -14,6 +14,8 @@ const METADATA_BYTES_MAX: usize = 64 << 20;
 /// What begins a file, before its stream.
 const FILE_MAGIC: &[u8] = b"ARROW1";
 const FILE_START_BYTES: usize = 8;
+/// The most zeros that may follow it.
+const FILE_PADDING_BYTES_MAX: usize = 256;
 
 /// A stream whose messages were looked at; of a file, the stream inside it.
 pub(crate) struct Messages<R> {
@@ -67,10 +69,19 @@ impl<R: Read> Messages<R> {
         if self.is_file && !self.started {
             self.inner.read_exact(&mut [0; FILE_START_BYTES])?;
         }
-        self.started = true;
         let mut word = [0; 4];
+        let mut more = read_word(&mut self.inner, &mut word)?;
+        if self.is_file && !self.started {
+            // Writers pad the mark of a file as they like.
+            let mut padding = FILE_START_BYTES;
+            while more && word == [0; 4] && padding < FILE_PADDING_BYTES_MAX {
+                more = read_word(&mut self.inner, &mut word)?;
+                padding += word.len();
+            }
+        }
+        self.started = true;
         // A stream may end without a mark.
-        if !read_word(&mut self.inner, &mut word)? {
+        if !more {
             self.finished = true;
             return Ok(());
         }
