@@ -110,7 +110,7 @@ impl<'a> Input<'a> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(&self.head[self.head_used..])
+        Ok(&self.head[self.head_used..wanted.min(self.head.len())])
     }
 
     /// All bytes, at most `bytes_max`.

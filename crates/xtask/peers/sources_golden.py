@@ -1,5 +1,5 @@
 """Makes the small files in crates/sources/tests/golden: what other programs write, and what trafilatura
-extracts. Needs: reportlab, python-docx, soundfile, numpy, trafilatura, warcio (pip).
+extracts. Needs: reportlab, python-docx, soundfile, numpy, pyarrow, trafilatura, warcio (pip).
 
     python crates/xtask/peers/sources_golden.py
 """
@@ -11,6 +11,8 @@ import pathlib
 
 import docx
 import numpy
+import pyarrow
+import pyarrow.feather
 import soundfile
 import trafilatura
 from reportlab.lib.pagesizes import A5
@@ -70,6 +72,11 @@ def packed():
     (GOLDEN / "rows.jsonl.xz").write_bytes(lzma.compress(rows.encode()))
 
 
+def table():
+    rows = pyarrow.table({"a": [1, 2], "t": ["x", "y"]})
+    pyarrow.feather.write_feather(rows, GOLDEN / "table.feather", compression="zstd")
+
+
 def archive():
     with open(GOLDEN / "site.warc.gz", "wb") as file:
         writer = WARCWriter(file, gzip=True)
@@ -95,5 +102,6 @@ pdf()
 word()
 sounds()
 packed()
+table()
 archive()
 pages()

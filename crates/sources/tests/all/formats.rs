@@ -276,6 +276,21 @@ fn columns_of_parquet_and_arrow_become_cells() {
 }
 
 #[test]
+fn a_packed_file_of_pyarrow_is_read_and_its_claims_are_looked_at() {
+    let bytes = std::fs::read(golden("table.feather")).unwrap();
+    let given = read_bytes("a.feather", &bytes, &Config::default());
+    assert_eq!(given.damaged(), []);
+    assert_eq!(given.rows()[1].cells, [Value::Number(2.0), text("y")]);
+    let small = Config { batch_bytes_max: 20, ..Config::default() };
+    assert_eq!(read_bytes("a.feather", &bytes, &small).damaged()[0].1, Reason::TooLarge);
+    // The first packed buffer claims to become 2^60 bytes: `arrow` would try to make room for them.
+    let at = bytes.windows(4).position(|word| word == b"\x28\xb5\x2f\xfd").unwrap();
+    let mut wild = bytes;
+    wild[at - 1] = 0x10;
+    assert_eq!(read_bytes("a.feather", &wild, &Config::default()).damaged()[0].1, Reason::TooLarge);
+}
+
+#[test]
 fn a_row_becomes_a_document() {
     let given = read_bytes("a.jsonl", br#"{"id":7,"text":"words","url":null,"n":2.5}"#, &Config::default());
     let document = given.rows()[0].clone().into_document("text").unwrap();
