@@ -50,6 +50,14 @@ impl Mender {
         Ok(Self { repair: repair.map(repair_config), personal: personal.map(personal_policy).transpose()? })
     }
 
+    /// For Chinese text, whose punctuation is full-width and stays so.
+    pub(crate) fn chinese(mut self) -> Self {
+        if let Some(repair) = self.repair.as_mut().filter(|repair| repair.width == Width::Standard) {
+            repair.width = Width::Letters;
+        }
+        self
+    }
+
     /// Repairs a text.
     pub(crate) fn repair(&self, text: &mut String, changes: &mut Vec<Change>) {
         let Some(config) = &self.repair else { return };

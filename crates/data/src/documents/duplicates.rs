@@ -23,8 +23,7 @@ const MEMORY_BYTES_MAX: u64 = 256 << 20;
 /// The settings of near duplicates; `None` where they are not looked for.
 pub(super) fn near_config(plan: &Plan, threads: usize) -> Option<NearConfig> {
     let config = plan.duplicates.as_ref().filter(|config| config.near)?;
-    let chinese = plan.recipe.as_ref().is_some_and(|recipe| recipe.name == "zh");
-    let unit = config.unit.unwrap_or(if chinese { ShingleUnit::Character } else { ShingleUnit::Word });
+    let unit = config.unit.unwrap_or(if plan.is_chinese() { ShingleUnit::Character } else { ShingleUnit::Word });
     let length = config.shingle as usize;
     Some(NearConfig {
         shingle: match unit {

@@ -87,7 +87,11 @@ pub(crate) fn plan(project: &Project) -> Result<Plan, DataError> {
         reading,
         text_column: data.text_column.clone().unwrap_or_else(|| "text".to_owned()),
         clean: data.clean.clone(),
-        repair: data.repair.clone().or_else(|| data.recipe.is_some().then(RepairConfig::default)),
+        repair: data.repair.clone().or_else(|| {
+            // Curly quotation marks are the usual ones in Chinese.
+            let straight_quotes = data.recipe.as_deref() != Some("zh");
+            data.recipe.is_some().then(|| RepairConfig { straight_quotes, ..RepairConfig::default() })
+        }),
         recipe: match &data.recipe {
             None => None,
             Some(name) => Some(recipe::find(name, &project.folder, data.languages.as_deref())?),
@@ -206,6 +210,11 @@ impl Plan {
         }
         self.record_bytes = bytes as f64 / records.max(1) as f64;
         Ok(())
+    }
+
+    /// Whether the recipe is that of Chinese text.
+    pub(crate) fn is_chinese(&self) -> bool {
+        self.recipe.as_ref().is_some_and(|recipe| recipe.language == "zh")
     }
 
     /// How a document is cleaned: its inner blanks stay.

@@ -37,10 +37,11 @@ pub(crate) struct Preparer<'a> {
 impl<'a> Preparer<'a> {
     pub(crate) fn new(context: &Context, plan: &'a Plan) -> Result<Self, DataError> {
         let judge = Judge::new(plan)?;
+        let mender = Mender::new(plan.repair.as_ref(), plan.personal.as_ref())?;
         let schema = schema(judge.names());
         Ok(Self {
             plan,
-            mender: Mender::new(plan.repair.as_ref(), plan.personal.as_ref())?,
+            mender: if plan.is_chinese() { mender.chinese() } else { mender },
             conditions: Conditions::new(&plan.drop_where, &schema)?,
             contamination: contamination(context, plan)?,
             near: near_config(plan, 1),
@@ -226,10 +227,9 @@ fn contamination(context: &Context, plan: &Plan) -> Result<Option<Contamination>
         });
     }
     task.end("");
-    let chinese = plan.recipe.as_ref().is_some_and(|recipe| recipe.name == "zh");
     let settings = ContaminationConfig {
         ngram: config.ngram as usize,
-        unit: if chinese { Unit::Characters } else { Unit::Words },
+        unit: if plan.is_chinese() { Unit::Characters } else { Unit::Words },
     };
     let numbered = texts.iter().enumerate().map(|(index, text)| (index as u64, text.as_str()));
     Ok(Some(Contamination::new(&settings, numbered)?))
