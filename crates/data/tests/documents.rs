@@ -70,7 +70,9 @@ fn story(number: usize) -> String {
     let words =
         ["river", "stone", "lamp", "winter", "garden", "letter", "silver", "harbour", "window", "thread", "cloud"];
     let word = |at: usize| words[(number * 7 + at * at * 3 + at * number) % words.len()];
-    (0..40).map(|at| format!("{}{}", word(at), number * 41 + at)).collect::<Vec<_>>().join(" ")
+    let letters =
+        |number: usize| number.to_string().bytes().map(|digit| (digit - b'0' + b'a') as char).collect::<String>();
+    (0..40).map(|at| format!("{}{}", word(at), letters(number * 41 + at))).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -212,9 +214,12 @@ fn conditions_and_recipes_drop_and_signals_stay() {
     let place = Place::new();
     let good = "The garden was quiet in the morning, and the old man who kept it had gone to the river with a letter. \
                 He said that he would be back before the light of the evening, and that nobody should wait for him. \
-                It was the kind of promise that people make when they have already decided not to come home again. "
-        .repeat(2);
-    place.lines("a.jsonl", &[&good, "short", &format!("{} 1234567890", story(4))]);
+                It was the kind of promise that people make when they have already decided not to come home again. \
+                His daughter read the newspaper by the window and did not look up from the page until noon. \
+                Later she walked to the harbour, where two boats were waiting for the tide, and asked for news of him. \
+                The sailors knew nothing, but one of them gave her a cup of tea and a chair by the warm stove. \
+                When the bells rang she thanked them, put on her coat, and went up the hill to the silent house.";
+    place.lines("a.jsonl", &[good, "short", &format!("{} 1234567890", story(4))]);
     let made = place.run("source = [\"a.jsonl\"]\ndrop_where = [\"characters < 20\", \"digit_ratio > 0.9\"]");
     assert_eq!(dropped(&made).get(&1).map(|(reason, _)| reason.as_str()), Some("where characters < 20"));
     let documents = Documents::open(&made.artifact.folder, DOCUMENTS_FILE).unwrap();
