@@ -235,6 +235,16 @@ fn conditions_and_recipes_drop_and_signals_stay() {
         error.to_string().contains("language_model") && error.hint().unwrap().contains("languages = []"),
         "{error}"
     );
+    let ours = "name = \"ours\"\nlanguage = \"en\"\n\n[[rules]]\nrule = \"gopher_quality\"\nwords_min = 30\n";
+    place.write("ours.toml", ours);
+    let made = place.run("source = [\"a.jsonl\"]\nrecipe = \"ours.toml\"");
+    assert!(!kept(&made).contains(&"short".to_owned()) && kept(&made).contains(&good.to_owned()));
+    place.write("ours.toml", format!("{ours}\n[[rules]]\nrule = \"perplexity\"\n"));
+    let error = place.with("source = [\"a.jsonl\"]\nrecipe = \"ours.toml\"", &Context::silent()).unwrap_err();
+    assert!(error.to_string().contains("perplexity") && error.hint().is_some(), "{error}");
+    place.write("ours.toml", ours.replace("gopher_quality", "no_such_rule"));
+    let error = place.with("source = [\"a.jsonl\"]\nrecipe = \"ours.toml\"", &Context::silent()).unwrap_err();
+    assert!(error.to_string().contains("ours.toml, line") && error.hint().is_some(), "{error}");
     let error = place.with("source = [\"a.jsonl\"]\ndrop_where = [\"no_such > 1\"]", &Context::silent()).unwrap_err();
     assert!(error.to_string().contains("no_such") && error.hint().unwrap().contains("characters"), "{error}");
 }

@@ -24,6 +24,10 @@ pub const DOCUMENTS_FILE: &str = "documents.parquet";
 pub const DROPPED_FILE: &str = "dropped.parquet";
 /// Rows of a batch.
 const BATCH_ROWS: usize = 512;
+/// Rows that are read at once: few, for each may be long.
+const READ_ROWS: usize = 64;
+/// A batch ends early when its texts hold so many bytes.
+const BATCH_BYTES: usize = 16 << 20;
 /// A row group ends when it holds so many bytes.
 const GROUP_BYTES: usize = 16 << 20;
 /// Bytes of a document's hash.
@@ -56,6 +60,8 @@ pub struct DocumentsWriter {
     schema: Arc<Schema>,
     writer: ArrowWriter<File>,
     rows: Vec<DocumentRow>,
+    /// Bytes of the texts in `rows`.
+    bytes: usize,
 }
 
 impl std::fmt::Debug for DocumentsWriter {
@@ -88,7 +94,7 @@ impl DocumentsWriter {
             .build();
         let out = File::create(&path).map_err(DatasetError::io("make", &path))?;
         let writer = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties)).map_err(failed(&path))?;
-        Ok(Self { path, schema, writer, rows: Vec::with_capacity(BATCH_ROWS) })
+        Ok(Self { path, schema, writer, rows: Vec::with_capacity(BATCH_ROWS), bytes: 0 })
     }
 
     /// Adds a document.
@@ -96,8 +102,9 @@ impl DocumentsWriter {
     /// # Errors
     /// [`DatasetError::Io`].
     pub fn add(&mut self, row: DocumentRow) -> Result<(), DatasetError> {
+        self.bytes += row.text.len();
         self.rows.push(row);
-        if self.rows.len() == BATCH_ROWS { self.flush() } else { Ok(()) }
+        if self.rows.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// Ends the file.
@@ -113,6 +120,7 @@ impl DocumentsWriter {
     fn flush(&mut self) -> Result<(), DatasetError> {
         let batch = batch(&self.schema, &self.rows).map_err(|error| failed(&self.path)(error.into()))?;
         self.rows.clear();
+        self.bytes = 0;
         self.writer.write(&batch).map_err(failed(&self.path))?;
         if self.writer.in_progress_size() >= GROUP_BYTES {
             self.writer.flush().map_err(failed(&self.path))?;
@@ -187,7 +195,7 @@ impl Documents {
             return Err(DatasetError::Damaged { path, what: "it has other columns than documents have".to_owned() });
         }
         let signals = names[7..].to_vec();
-        let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(DatasetError::damaged(&path))?;
+        let reader = builder.with_batch_size(READ_ROWS).build().map_err(DatasetError::damaged(&path))?;
         Ok(Self { path, signals, reader, batch: None, next: 0 })
     }
 

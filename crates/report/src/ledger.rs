@@ -9,6 +9,8 @@ use crate::numbers::text;
 use crate::page::{damaged, section};
 use crate::story::Story;
 
+/// A larger ledger is not read for the page.
+const BYTES_MAX: u64 = 64 << 20;
 /// How many entries of the ledger are shown.
 const ENTRIES_SHOWN: usize = 20;
 /// Longer values are cut, for the eye.
@@ -16,6 +18,17 @@ const VALUE_LENGTH: usize = 160;
 
 /// The ledger: how many rows were dropped or changed for which reason, and the first of them.
 pub(crate) fn ledger(story: &Story) -> Option<Markup> {
+    let artifact = story.artifact_with("ledger.jsonl")?;
+    let size = artifact.files.iter().find(|file| file.path == "ledger.jsonl").map_or(0, |file| file.size_bytes);
+    if size > BYTES_MAX {
+        let body = html! {
+            p {
+                "The ledger has " (base::units::bytes(size)) " and is not shown here; its counts stand under Data. "
+                code { "yard data --explain-drops" } " prints it."
+            }
+        };
+        return Some(section("ledger", "Ledger", &body));
+    }
     let body = match story.bytes("ledger.jsonl")? {
         Err(why) => damaged("ledger.jsonl", &why),
         Ok(bytes) => entries(&bytes),

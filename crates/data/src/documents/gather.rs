@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base::{Context, Value};
 use sources::{Body, Item, Position, Record};
@@ -65,16 +65,19 @@ pub(crate) fn gather(
 ) -> Result<Gathered, DataError> {
     let task = context.begin("documents", None, "documents");
     let (sender, receiver) = sync_channel::<RawBatch>(context.threads);
-    let receiver = Mutex::new(receiver);
+    // Only the workers have it: when all of them are gone, even by a panic, the reader's next batch finds nobody, and it ends.
+    let receiver = Arc::new(Mutex::new(receiver));
     let failed: Mutex<Option<DataError>> = Mutex::new(None);
     let gathered = std::thread::scope(|scope| {
         for _ in 0..context.threads {
-            scope.spawn(|| {
+            let (receiver, failed) = (Arc::clone(&receiver), &failed);
+            scope.spawn(move || {
                 if let Err(error) = work(&receiver, preparer, folder) {
-                    keep_first(&failed, error);
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
             });
         }
+        drop(receiver);
         let limit = (plan.bytes() / SHARDS).clamp(BATCH_BYTES.0, BATCH_BYTES.1);
         let limit = (limit / BATCH_BYTES.0) as usize;
         let mut reader = Reader { plan, sender, batch: Vec::new(), bytes: 0, limit, gathered: Gathered::default() };
@@ -101,24 +104,18 @@ pub(crate) fn gather(
     Ok(gathered)
 }
 
-fn keep_first(failed: &Mutex<Option<DataError>>, error: DataError) {
-    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-}
-
-/// Prepares batches until there are none. A batch whose shard is there from an earlier try is passed over.
+/// Prepares batches until there are none, or one fails. A batch whose shard is there from an earlier try is passed over.
 fn work(
     receiver: &Mutex<Receiver<RawBatch>>,
     preparer: &Preparer<'_>,
     folder: &std::path::Path,
 ) -> Result<(), DataError> {
     let mut worker = preparer.worker()?;
-    let mut result = Ok(());
     loop {
         let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(batch) = next else { return result };
-        // After an error batches are still taken, so that the reader never waits for ever.
-        if result.is_ok() && !shard_path(folder, batch.index).exists() {
-            result = worker.shard(batch, folder);
+        let Ok(batch) = next else { return Ok(()) };
+        if !shard_path(folder, batch.index).exists() {
+            worker.shard(batch, folder)?;
         }
     }
 }
@@ -193,20 +190,21 @@ impl Reader<'_> {
         if !full {
             return ControlFlow::Continue(());
         }
-        self.send();
-        if say(self.gathered.rows) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let sent = self.send();
+        if !sent || say(self.gathered.rows) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn send(&mut self) {
+    /// Gives the batch away; whether someone takes it.
+    fn send(&mut self) -> bool {
         let documents = std::mem::take(&mut self.batch);
         self.bytes = 0;
         if documents.is_empty() {
-            return;
+            return true;
         }
         let first_row = self.gathered.rows - documents.len() as u64;
-        // Nobody takes it only after a worker has panicked, which the scope passes on.
-        let _ = self.sender.send(RawBatch { index: self.gathered.shards, first_row, documents });
+        let index = self.gathered.shards;
         self.gathered.shards += 1;
+        self.sender.send(RawBatch { index, first_row, documents }).is_ok()
     }
 
     fn finish(mut self) -> Gathered {

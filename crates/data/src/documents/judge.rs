@@ -45,6 +45,22 @@ impl Judge {
                 "Name a model such as fastText's lid.176.ftz, or write `languages = []` to keep every language.",
             ));
         }
+        for rule in plan.recipe.iter().flat_map(|recipe| &recipe.rules) {
+            let (given, hint) = match rule {
+                Rule::Perplexity(_) => {
+                    (!plan.reference.is_empty(), "Name clean texts by data.reference, or take the rule out.")
+                }
+                Rule::WordList(_) => {
+                    (!plan.word_lists.is_empty(), "Name lists by data.word_lists, or take the rule out.")
+                }
+                Rule::Unigram(_) => (false, "Take the rule out: yard reads no list of word frequencies yet."),
+                _ => continue,
+            };
+            if !given {
+                let what = format!("the recipe's rule {:?} has nothing to measure by", rule.name());
+                return Err(DataError::rows(what, hint));
+            }
+        }
         measures.word_lists = plan.word_lists.iter().map(|path| word_list(path)).collect::<Result<_, _>>()?;
         measures.perplexity_model = reference(plan)?;
         Ok(Self { recipe: plan.recipe.clone(), measures })

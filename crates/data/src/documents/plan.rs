@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base::Digest;
 use base::project::{
@@ -145,6 +145,22 @@ fn format(format: DataFormat) -> Format {
     }
 }
 
+/// The files of a model, which is a file or a folder.
+fn files(model: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if !model.is_dir() {
+        return Ok(vec![model.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(model).map_err(DataError::io("list", model))? {
+        let path = entry.map_err(DataError::io("list", model))?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 impl Plan {
     fn check_size(&self, most: Option<u64>) -> Result<(), DataError> {
         let Some(most) = most.filter(|most| self.bytes() > *most) else { return Ok(()) };
@@ -193,7 +209,7 @@ impl Plan {
                     Item::Damaged { place, damage } => {
                         wrong.get_or_insert_with(|| {
                             DataError::file(
-                                std::path::Path::new(&place.to_string()),
+                                Path::new(&place.to_string()),
                                 damage.message,
                                 "Mend the file, or set data.format if it has another format.",
                             )
@@ -245,6 +261,13 @@ impl Plan {
             let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             inputs.push((format!("setting:{name}"), Digest::of_file(path).map_err(DataError::io("read", path))?.0));
         }
+        if let Some(model) = self.duplicates.as_ref().and_then(|duplicates| duplicates.embeddings.as_ref()) {
+            for path in files(model)? {
+                let name = path.strip_prefix(model).unwrap_or(&path).display();
+                let digest = Digest::of_file(&path).map_err(DataError::io("read", &path))?.0;
+                inputs.push((format!("embeddings:{name}"), digest));
+            }
+        }
         inputs.sort();
         inputs.dedup();
         Ok(inputs)
@@ -252,13 +275,18 @@ impl Plan {
 
     /// What the result depends on, besides the sources and the seed.
     pub(crate) fn config(&self) -> Json {
-        // Where signatures lie and how much memory is used changes nothing.
-        let duplicates =
-            self.duplicates.as_ref().map(|duplicates| DuplicatesConfig { memory_bytes_max: 0, ..duplicates.clone() });
+        // How much memory is used changes nothing, nor where an encoder lies; what it is stands among the inputs.
+        let duplicates = self.duplicates.clone().map(|duplicates| DuplicatesConfig {
+            memory_bytes_max: 0,
+            embeddings: duplicates.embeddings.map(|_| PathBuf::new()),
+            ..duplicates
+        });
+        // Where the key lies changes nothing; what it is stands among the inputs.
+        let personal = self.personal.clone().map(|personal| PersonalConfig { key_file: None, ..personal });
         json!({
             "family": "language", "text_column": self.text_column, "reading": self.reading, "clean": self.clean,
             "repair": self.repair, "recipe": self.recipe, "drop_where": self.drop_where, "duplicates": duplicates,
-            "contamination": self.contamination, "personal": self.personal, "licences": self.licences,
+            "contamination": self.contamination, "personal": personal, "licences": self.licences,
             "split": self.split, "vocabulary": self.vocabulary,
             "sources": self.objects.iter().map(|given| json!([&*given.object.name, given.split])).collect::<Vec<_>>(),
         })

@@ -39,9 +39,9 @@ pub(crate) fn run(context: &Context, store: &Store, plan: &Plan) -> Result<Made,
         inputs.push((format!("source:{}", source.name), digest));
     }
     let corrections = plan.labels.as_ref().and_then(|labels| labels.corrections.as_ref());
-    for (name, path) in
-        [("corrections", corrections), ("expectations", plan.expectations.as_ref().map(|(path, _)| path))]
-    {
+    let key = plan.personal.as_ref().and_then(|personal| personal.key_file.as_ref());
+    let expectations = plan.expectations.as_ref().map(|(path, _)| path);
+    for (name, path) in [("personal key", key), ("corrections", corrections), ("expectations", expectations)] {
         if let Some(path) = path {
             inputs.push((name.to_owned(), Digest::of_file(path).map_err(DataError::io("read", path))?.0));
         }

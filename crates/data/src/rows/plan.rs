@@ -247,7 +247,9 @@ impl Plan {
             config["labels"] = json!([labels.check, labels.folds, labels.next]);
         }
         if self.repair.is_some() || self.personal.is_some() {
-            config["mend"] = json!([self.repair, self.personal]);
+            // Where the key lies changes nothing; what it is stands among the inputs.
+            let personal = self.personal.clone().map(|personal| PersonalConfig { key_file: None, ..personal });
+            config["mend"] = json!([self.repair, personal]);
         }
         config
     }
