@@ -1,5 +1,5 @@
-//! What a table should hold. [`crate::document`] has the file, [`crate::propose`] a first version,
-//! [`crate::check`] the check.
+//! What a table should hold. [`crate::document`] has the file, [`crate::propose()`] a first version,
+//! [`crate::check()`] the check.
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 //!
 //! - [`profile`]: what a table holds, in one pass and bounded memory, from the mergeable sketches
 //!   [`quantiles`], [`distinct`], [`frequent`] and [`moments`].
-//! - [`expectations`], [`propose`], [`document`], [`check`]: what a table should hold: proposed from a
+//! - [`expectations`], [`propose()`], [`document`], [`check()`]: what a table should hold: proposed from a
 //!   profile, kept in a file that people edit, checked on every run.
 //! - [`outliers`] and [`forest`]: the rows that stand apart.
 //! - [`leakage`]: columns that know the label, and rows on both sides of a split.
