@@ -36,9 +36,22 @@ pub fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
     command(Path::new(env!("CARGO")), arguments, variables)
 }
 
+/// A program that does not hear what `cargo run` said to this one: build scripts (ring's) look at these variables, and half
+/// the workspace would be built anew whenever cargo is called with and without `xtask` in turn.
+fn child(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let of_this_run = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+        if of_this_run.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Runs a program in the root; its output is shown.
 pub fn command(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
-    let status = Command::new(program)
+    let status = child(program)
         .args(arguments)
         .envs(variables.iter().copied())
         .current_dir(root())
@@ -50,7 +63,7 @@ pub fn command(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -
 
 /// The standard output of cargo in the root.
 pub fn cargo_output(arguments: &[&str]) -> Result<Vec<u8>, String> {
-    let output = Command::new(env!("CARGO"))
+    let output = child(Path::new(env!("CARGO")))
         .args(arguments)
         .current_dir(root())
         .stderr(Stdio::inherit())

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use super::peers::{Python, output};
 use super::quiet;
-use crate::steps::{self, Outcome, cargo};
+use crate::steps::{self, Outcome};
 
 const ROUNDS: usize = 3;
 /// Megabytes of the corpus that the peers' whole recipe gets.
@@ -32,16 +32,6 @@ const PACKAGES: [&str; 9] = [
     "presidio-analyzer",
 ];
 const PROBE: &str = "import datatrove, ftfy, spacy, tokenizers, fasttext, presidio_analyzer";
-/// Examples, with the packages they stand in.
-const EXAMPLES: [(&str, &str); 7] = [
-    ("repair", "repair_speed"),
-    ("signals", "signals_speed"),
-    ("dedup", "dedup_speed"),
-    ("personal", "personal_speed"),
-    ("tokenizer", "tokenizer_train_speed"),
-    ("tokenizer", "tokenizer_encode_speed"),
-    ("sources", "sources_speed"),
-];
 
 struct Bench {
     python: Python,
@@ -54,24 +44,11 @@ struct Bench {
 }
 
 pub fn run(words: &[&str]) -> Outcome {
-    let (mut names, mut rounds) = (Vec::new(), ROUNDS);
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        if *word == "--rounds" {
-            let number = words.next().and_then(|word| word.parse().ok()).filter(|rounds| *rounds > 0);
-            rounds = number.ok_or("--rounds needs a number above 0")?;
-        } else {
-            names.push(*word);
-        }
-    }
+    let (names, rounds) = super::rounds(words, ROUNDS)?;
     let [corpus, model] = names[..] else {
         return Err(format!("bench data needs a corpus and a language model\n\n{}", crate::USAGE));
     };
-    for (package, example) in EXAMPLES {
-        let package = format!("modelyard-{package}");
-        cargo(&["build", "--release", "--package", &package, "--example", example], &[])?;
-    }
-    cargo(&["build", "--release", "--package", "modelyard-yard"], &[])?;
+    super::build()?;
     let python = Python::find_with(&PACKAGES, PROBE)?;
     let folder = steps::target().join("bench-data");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::steps::{self, Outcome, cargo};
+use crate::steps::{self, Outcome};
 
 const ROUNDS: usize = 11;
 
 pub fn run() -> Outcome {
-    cargo(&["build", "--release", "--workspace"], &[])?;
+    super::build()?;
     let folder = std::env::temp_dir().join(format!("yard-bench-{}", std::process::id()));
     copy(&steps::root().join("examples/banking"), &folder)?;
     let result = measure(&folder);

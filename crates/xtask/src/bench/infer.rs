@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 
 use super::peers::{Python, output};
 use super::quiet;
-use crate::steps::{self, Outcome, cargo};
+use crate::steps::{self, Outcome};
 
 const ROUNDS: usize = 5;
 /// What is measured: its name in both programs' lines, what it is, and how much faster than llama.cpp it shall be.
@@ -38,22 +38,11 @@ struct Bench {
 }
 
 pub fn run(words: &[&str]) -> Outcome {
-    let (mut paths, mut rounds) = (Vec::new(), ROUNDS);
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        if *word == "--rounds" {
-            let number = words.next().and_then(|word| word.parse().ok()).filter(|rounds| *rounds > 0);
-            rounds = number.ok_or("--rounds needs a number above 0")?;
-        } else {
-            paths.push(*word);
-        }
-    }
+    let (paths, rounds) = super::rounds(words, ROUNDS)?;
     if paths.is_empty() {
         return Err(format!("bench infer needs a GGUF file, or the folder of an encoder\n\n{}", crate::USAGE));
     }
-    let examples = ["--example", "decode_speed", "--example", "chats_speed", "--example", "embed_speed"];
-    cargo(&[&["build", "--release", "--package", "modelyard-infer"][..], &examples].concat(), &[])?;
-    cargo(&["build", "--release", "--package", "modelyard-kernels", "--example", "limits"], &[])?;
+    super::build()?;
     let python = Python::find_with(&["llama-cpp-python==0.3.36", "numpy"], "import llama_cpp, numpy")?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).to_string();
     quiet::wait();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
-use crate::steps::{self, Outcome, cargo};
+use crate::steps::{self, Outcome};
 
 /// Prompts with an answer that is known, and tokens of an answer.
 const PROMPTS: usize = 40;
@@ -193,7 +193,7 @@ pub fn run(words: &[&str]) -> Outcome {
         }
     }
     let file = file.ok_or_else(|| format!("bench load needs a GGUF file\n\n{}", crate::USAGE))?;
-    cargo(&["build", "--release", "--workspace"], &[])?;
+    super::build()?;
     let project = std::env::temp_dir().join(format!("yard-load-{}", std::process::id()));
     std::fs::create_dir_all(&project).map_err(|error| error.to_string())?;
     let result = measure(file, &project, clients, Duration::from_secs(seconds as u64));

@@ -10,7 +10,7 @@ mod peers;
 mod quiet;
 mod train;
 
-use crate::steps::Outcome;
+use crate::steps::{Outcome, cargo};
 
 /// Runs what the words behind `bench` say.
 pub fn run(words: &[&str]) -> Outcome {
@@ -22,4 +22,24 @@ pub fn run(words: &[&str]) -> Outcome {
         ["load", words @ ..] => load::run(words),
         _ => Err(crate::USAGE.to_owned()),
     }
+}
+
+/// Builds the program and all examples in the words of the tests: in others, features differ, and all is built anew.
+fn build() -> Outcome {
+    cargo(&["build", "--release", "--workspace", "--all-targets"], &[])
+}
+
+/// The words without `--rounds N`, and its number.
+fn rounds<'a>(words: &[&'a str], default: usize) -> Result<(Vec<&'a str>, usize), String> {
+    let (mut rest, mut rounds) = (Vec::new(), default);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if *word == "--rounds" {
+            let number = words.next().and_then(|word| word.parse().ok()).filter(|rounds| *rounds > 0);
+            rounds = number.ok_or("--rounds needs a number above 0")?;
+        } else {
+            rest.push(*word);
+        }
+    }
+    Ok((rest, rounds))
 }
