@@ -75,6 +75,14 @@ pub enum DataError {
         /// What it said.
         what: String,
     },
+    /// A cluster did not do its part.
+    #[error("failed to work on a cluster: {what}")]
+    Cluster {
+        /// What it said.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// The dataset could not be written.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -123,6 +131,19 @@ impl DataError {
         Self::Rows { what: what.into(), hint: hint.into() }
     }
 
+    /// What is said where a cluster is asked for and was left out.
+    #[must_use]
+    pub fn without_clusters() -> Self {
+        Self::cluster(
+            "this yard was built without clusters",
+            "Build it with them: cargo build --release --package modelyard-yard --features ballista",
+        )
+    }
+
+    pub(crate) fn cluster(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Cluster { what: what.into(), hint: hint.into() }
+    }
+
     pub(crate) fn file(path: &Path, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::File { path: path.to_owned(), what: what.into(), hint: hint.into() }
     }
@@ -150,7 +171,9 @@ impl Failure for DataError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Io { error, .. } => io_hint(error),
-            Self::Line { hint, .. } | Self::File { hint, .. } | Self::Rows { hint, .. } => Some(hint.clone()),
+            Self::Line { hint, .. } | Self::File { hint, .. } | Self::Rows { hint, .. } | Self::Cluster { hint, .. } => {
+                Some(hint.clone())
+            },
             Self::Column { column, known, .. } => {
                 let nearest = known.iter().min_by_key(|name| strsim::damerau_levenshtein(name, column));
                 let near = nearest.map_or(String::new(), |name| format!("Did you mean {name:?}? "));

@@ -9,6 +9,7 @@ mod agreement;
 mod diff;
 mod documents;
 mod error;
+mod images;
 mod init;
 mod mend;
 mod plan;
@@ -19,7 +20,10 @@ use store::{Made, Store};
 
 pub use agreement::{Agreement, AgreementLevel, agreement};
 pub use diff::{Diff, diff};
+#[cfg(feature = "ballista")]
+pub use documents::cluster;
 pub use error::DataError;
+pub use images::{Images, LookAlike, images};
 pub use init::init;
 pub use mend::reveal;
 pub use plan::{Plan, plan};

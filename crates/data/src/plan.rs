@@ -1,6 +1,8 @@
 //! The plan of the data stage, whichever family the project has.
 
-use base::project::{Family, Project, Size};
+use std::sync::Arc;
+
+use base::project::{Family, Project, ProjectFile, Size};
 use dataset::PerSplit;
 use infer::description::{Columns, TextCleaning};
 
@@ -15,7 +17,7 @@ pub struct Plan(pub(crate) Kind);
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     Rows(Box<rows::Plan>),
-    Documents(Box<documents::Plan>),
+    Documents(Arc<documents::Plan>),
 }
 
 /// Looks at the data and plans the stage.
@@ -25,11 +27,33 @@ pub(crate) enum Kind {
 pub fn plan(project: &Project) -> Result<Plan, DataError> {
     Ok(Plan(match project.file.family {
         Family::Predict => Kind::Rows(Box::new(rows::plan(project)?)),
-        Family::Language => Kind::Documents(Box::new(documents::plan(project)?)),
+        Family::Language => Kind::Documents(Arc::new(documents::plan(&project.file, &project.folder)?)),
     }))
 }
 
 impl Plan {
+    /// The same plan, with the documents prepared by the workers of the cluster whose scheduler listens at `HOST:PORT`. The
+    /// dataset is the same in every byte.
+    ///
+    /// # Errors
+    /// [`DataError::Cluster`] for the rows of a `predict` project, which are held in memory, and where the feature
+    /// `ballista` was left out.
+    pub fn on_cluster(mut self, scheduler: &str) -> Result<Self, DataError> {
+        if cfg!(not(feature = "ballista")) {
+            return Err(DataError::without_clusters());
+        }
+        match &mut self.0 {
+            Kind::Rows(_) => Err(DataError::cluster(
+                "the rows of a predict project are held in memory, so a cluster has nothing to do",
+                "Leave --scheduler out.",
+            )),
+            Kind::Documents(plan) => {
+                Arc::make_mut(plan).scheduler = Some(scheduler.to_owned());
+                Ok(self)
+            }
+        }
+    }
+
     /// Rows in the sources: counted in tables, estimated in documents from the beginning of each source.
     #[must_use]
     pub fn rows(&self) -> u64 {
@@ -96,8 +120,8 @@ impl Plan {
 }
 
 /// The size of the vocabulary that is trained.
-pub(crate) fn vocabulary(project: &Project) -> usize {
-    let model = &project.file.model;
+pub(crate) fn vocabulary(file: &ProjectFile) -> usize {
+    let model = &file.model;
     model.vocabulary.map_or(
         match model.size {
             Size::Tiny => 512,

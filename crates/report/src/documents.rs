@@ -90,9 +90,9 @@ fn waterfall(steps: &[Step]) -> Markup {
                 @for (top, step, left, taken) in rows {
                     @let from = LEFT + scale(left);
                     text class="tick" x=(LEFT - 10.0) y=(top + ROW / 2.0) dy="0.2em" text-anchor="end" { (shortened(&step.name)) }
-                    rect class="c1 fill" x=(LEFT) y=(top) width=(format!("{:.1}", scale(left))) height=(ROW - 7.0) {}
+                    rect class="bar c1" x=(LEFT) y=(top) width=(format!("{:.1}", scale(left))) height=(ROW - 7.0) {}
                     @if taken > 0 {
-                        rect class="c2 fill" x=(format!("{from:.1}")) y=(top) width=(format!("{:.1}", scale(taken).max(1.0))) height=(ROW - 7.0) {}
+                        rect class="bar c2" x=(format!("{from:.1}")) y=(top) width=(format!("{:.1}", scale(taken).max(1.0))) height=(ROW - 7.0) {}
                     }
                     text class="tick" x=(format!("{:.1}", from + scale(taken) + 8.0)) y=(top + ROW / 2.0) dy="0.2em" {
                         @if taken > 0 { "−" (units::count(taken)) " (" (percent(taken)) ")" }

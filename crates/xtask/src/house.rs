@@ -46,10 +46,13 @@ const SHARED_EDGES: [(&str, &[&str]); 15] = [
     ("nn", &["base", "kernels", "infer"]),
 ];
 /// Outside crates that only some may know, each with the crates that may.
-const OUTSIDE: [(&str, &[&str]); 8] = [
+const OUTSIDE: [(&str, &[&str]); 11] = [
     ("clap", &["yard"]),
     ("burn", &["nn"]),
     ("datafusion", &["data"]),
+    ("ballista-core", &["data"]),
+    ("ballista-executor", &["data"]),
+    ("ballista-scheduler", &["data"]),
     ("axum", &["serve"]),
     ("tonic", &["serve"]),
     ("rustls", &["serve"]),

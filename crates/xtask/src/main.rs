@@ -15,6 +15,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask test [--full]   every check; --full adds the heavy real counterparts (skopeo, podman, Chromium)
 cargo xtask test --mpi      training on several processes alone: installs OpenMPI, trains with two and four ranks
+cargo xtask test --ballista documents prepared by a scheduler and three workers alone, one of them killed
 cargo xtask test --gpu      the features cuda (its types) and wgpu (on a GPU, or on the processor: installs a Vulkan driver)
 cargo xtask bench           start time, second run, server readiness and memory, beside their targets
 cargo xtask bench train [WORKLOAD..] [--rounds N] [--cuda]
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         ["bench", words @ ..] => bench::run(words),
         ["test", "--mpi"] => test::mpi(),
         ["test", "--gpu"] => test::gpu(),
+        ["test", "--ballista"] => test::ballista(),
         ["docs"] => docs::write(),
         _ => Err(USAGE.to_owned()),
     };

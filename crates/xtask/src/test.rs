@@ -50,29 +50,42 @@ fn clean_build_file() -> PathBuf {
     steps::target().join("clean-build-seconds")
 }
 
-/// Training on several processes, on the real `mpirun`. The plain `yard` stays where it is.
+/// Training on several processes, on the real `mpirun`.
 pub fn mpi() -> Outcome {
     step("OpenMPI", || {
         let missing = |package: &&str| !is_installed(package);
         install(&MPI.into_iter().filter(missing).collect::<Vec<_>>())
     })?;
-    let package = ["--release", "-p", "modelyard-yard"];
-    let yard = steps::target().join("release/yard-mpi");
-    step("clippy with mpi", || {
-        let mut arguments = vec!["clippy", "--quiet", "--all-targets", "--features", "mpi"];
-        arguments.extend(package);
-        arguments.extend(["-p", "modelyard-train", "--", "-D", "warnings"]);
+    with_feature("mpi", "modelyard-train", "mpi", "YARD_TEST_MPI")
+}
+
+/// Documents prepared by several processes, with Ballista's scheduler and executors.
+pub fn ballista() -> Outcome {
+    with_feature("ballista", "modelyard-data", "cluster", "YARD_TEST_BALLISTA")
+}
+
+/// Lints and builds `yard` with a feature that `package` has as well, and runs the tests that need it; they find the program
+/// by a variable. The plain `yard` stays where it is.
+fn with_feature(feature: &str, package: &str, test: &str, variable: &str) -> Outcome {
+    let yard_package = ["--release", "-p", "modelyard-yard"];
+    let yard = steps::target().join(format!("release/yard-{feature}"));
+    step(&format!("clippy with {feature}"), || {
+        let mut arguments = vec!["clippy", "--quiet", "--all-targets", "--features", feature];
+        arguments.extend(yard_package);
+        arguments.extend(["-p", package, "--", "-D", "warnings"]);
         cargo(&arguments, &[])
     })?;
-    step("build with mpi", || {
-        cargo(&[&["build", "--features", "mpi"], &package[..]].concat(), &[])?;
+    step(&format!("build with {feature}"), || {
+        cargo(&[&["build", "--features", feature], &yard_package[..]].concat(), &[])?;
         std::fs::copy(steps::yard(), &yard).map_err(|error| error.to_string())?;
-        cargo(&[&["build"], &package[..]].concat(), &[])
+        cargo(&[&["build"], &yard_package[..]].concat(), &[])
     })?;
     let yard = yard.to_string_lossy();
-    step("ranks", || {
-        let arguments = [&["test"], &package[..], &["--test", "mpi", "--", "--test-threads", "1"]].concat();
-        cargo(&arguments, &[("YARD_TEST_MPI", &yard)])
+    step(&format!("tests with {feature}"), || {
+        let lib = ["test", "--release", "-p", package, "--features", feature, "--lib"];
+        cargo(&lib, &[])?;
+        let arguments = [&["test"], &yard_package[..], &["--test", test, "--", "--test-threads", "1"]].concat();
+        cargo(&arguments, &[(variable, &yard)])
     })
 }
 

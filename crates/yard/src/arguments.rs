@@ -1,5 +1,6 @@
 //! What the user can type. Parsing only: no work begins here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -83,6 +84,14 @@ pub enum Command {
         /// Write the page of labels that are likely wrong to this file, to look at them in a browser.
         #[arg(long, value_name = "FILE")]
         review: Option<PathBuf>,
+        /// Have the documents prepared by the workers of this Ballista scheduler. The dataset is the same in every byte.
+        #[arg(long, value_name = "HOST:PORT")]
+        scheduler: Option<String>,
+    },
+    /// Be one of many machines that prepare documents together, for `yard data --scheduler`.
+    Worker {
+        #[command(subcommand)]
+        action: WorkerAction,
     },
     /// Train the model.
     Train {
@@ -204,6 +213,37 @@ pub enum Command {
 
 /// What else can be done with data.
 #[derive(Debug, Subcommand)]
+pub enum WorkerAction {
+    /// Prepare documents: an executor of Apache DataFusion Ballista that knows yard's functions.
+    Data {
+        /// The project's folder, which all machines see under the same path.
+        #[arg(default_value = ".")]
+        project: PathBuf,
+        /// The scheduler.
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
+        scheduler: String,
+        /// Where the others fetch what was counted; port 0 takes a free one.
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+        address: SocketAddr,
+        /// Listen on an address that is not loopback: Ballista asks nobody for a key.
+        #[arg(long)]
+        trust_network: bool,
+    },
+    /// Give the workers their work: Ballista's scheduler. It needs the project's folder, too, and hardly any processor.
+    Scheduler {
+        /// Where it listens; port 0 takes a free one.
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:50050")]
+        address: SocketAddr,
+        /// Seconds of silence after which a worker counts as lost and its work is done by others. Workers speak every 5.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(6..=86400))]
+        worker_timeout: u64,
+        /// Listen on an address that is not loopback: Ballista asks nobody for a key.
+        #[arg(long)]
+        trust_network: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum DataAction {
     /// Say what differs between two versions of the dataset.
     Diff {
@@ -224,6 +264,15 @@ pub enum DataAction {
         /// Overwrite a file that is there.
         #[arg(long)]
         force: bool,
+    },
+    /// Find the images that look alike, by their perceptual hashes.
+    Images {
+        /// Files, globs, folders, archives or URLs of PNG, JPEG and WebP images.
+        #[arg(required = true)]
+        sources: Vec<String>,
+        /// In how many of 64 bits two images that look alike may differ.
+        #[arg(long, short, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=32))]
+        distance: u32,
     },
     /// Say how far annotators agree, from a file with a row for each item and a column for each annotator.
     Agreement {

@@ -60,7 +60,7 @@ pub(crate) struct Gathered {
 pub(crate) fn gather(
     context: &Context,
     plan: &Plan,
-    preparer: &Preparer<'_>,
+    preparer: &Preparer,
     folder: &std::path::Path,
 ) -> Result<Gathered, DataError> {
     let task = context.begin("documents", None, "documents");
@@ -69,10 +69,17 @@ pub(crate) fn gather(
     let receiver = Arc::new(Mutex::new(receiver));
     let failed: Mutex<Option<DataError>> = Mutex::new(None);
     let gathered = std::thread::scope(|scope| {
-        for _ in 0..context.threads {
+        // A cluster has its own threads; here one speaks with it.
+        let workers = if plan.scheduler.is_some() { 1 } else { context.threads };
+        for _ in 0..workers {
             let (receiver, failed) = (Arc::clone(&receiver), &failed);
             scope.spawn(move || {
-                if let Err(error) = work(&receiver, preparer, folder) {
+                let done = match &plan.scheduler {
+                    #[cfg(feature = "ballista")]
+                    Some(scheduler) => super::cluster::prepare(context, plan, scheduler, &receiver, folder),
+                    _ => work(&receiver, preparer, folder),
+                };
+                if let Err(error) = done {
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
             });
@@ -107,7 +114,7 @@ pub(crate) fn gather(
 /// Prepares batches until there are none, or one fails. A batch whose shard is there from an earlier try is passed over.
 fn work(
     receiver: &Mutex<Receiver<RawBatch>>,
-    preparer: &Preparer<'_>,
+    preparer: &Preparer,
     folder: &std::path::Path,
 ) -> Result<(), DataError> {
     let mut worker = preparer.worker()?;

@@ -174,7 +174,7 @@ impl JudgeWorker<'_> {
         document.language = signals.language().map(str::to_owned);
         let Some(recipe) = &judge.recipe else { return };
         if let Some(reason) = recipe.decide(&signals) {
-            document.reason = Some(format!("{}_{}", reason.rule, reason.reason));
+            document.reason = Some(named(reason.rule, reason.reason));
         } else if recipe.changes_text() {
             self.clean(document, recipe);
         }
@@ -207,5 +207,28 @@ impl JudgeWorker<'_> {
             document.changes.extend(Change::of("c4_citation", &document.text, &cleaned.text));
         }
         document.text = cleaned.text;
+    }
+}
+
+/// The rule and its reason as one name, without a word that both begin with.
+fn named(rule: &str, reason: &str) -> String {
+    let word = rule.split('_').next().unwrap_or("");
+    match reason.strip_prefix(word) {
+        Some("") => rule.to_owned(),
+        Some(rest) if rest.starts_with('_') => format!("{rule}{rest}"),
+        _ => format!("{rule}_{reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn a_word_that_rule_and_reason_begin_with_is_said_once() {
+        assert_eq!(named("gopher_quality", "gopher_short_doc"), "gopher_quality_short_doc");
+        assert_eq!(named("gopher_repetition", "dup_line_frac"), "gopher_repetition_dup_line_frac");
+        assert_eq!(named("language", "language"), "language");
+        assert_eq!(named("c4", "c4ish"), "c4_c4ish");
     }
 }

@@ -1,6 +1,8 @@
 //! The passes behind the first: what repeats something is found, the rest is divided, a tokenizer is learned from the
 //! training documents, and everything is written with its ledger and its report.
 
+use std::sync::Arc;
+
 use base::project::SplitMethod;
 use base::{Context, Digest};
 use dataset::{
@@ -23,7 +25,7 @@ use crate::error::DataError;
 /// How much of a dropped document is kept, in characters.
 const BEGINNING_CHARACTERS: usize = 400;
 
-pub(super) fn make(context: &Context, plan: &Plan, work: &Work<'_>) -> Result<(), DataError> {
+pub(super) fn make(context: &Context, plan: &Arc<Plan>, work: &Work<'_>) -> Result<(), DataError> {
     let folder = work.scratch();
     let preparer = Preparer::new(context, plan)?;
     let gathered = gather(context, plan, &preparer, folder)?;
@@ -149,7 +151,7 @@ impl Pass<'_> {
         judged.document.member.as_ref().map_or_else(|| name.to_owned(), |member| format!("{name}!{member}"))
     }
 
-    fn write(&self, preparer: &Preparer<'_>, tokenizer: &TextTokenizer, cut: &Cut) -> Result<(), DataError> {
+    fn write(&self, preparer: &Preparer, tokenizer: &TextTokenizer, cut: &Cut) -> Result<(), DataError> {
         let folder = self.folder();
         let task = self.context.begin("tokenise", Some(self.gathered.rows), "documents");
         let mut out = Out::create(folder, self.signals)?;

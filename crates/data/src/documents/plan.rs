@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use base::Digest;
 use base::project::{
-    CleanConfig, ContaminationConfig, DataFormat, DuplicatesConfig, PersonalConfig, Project, RepairConfig, SplitConfig,
-    SplitMethod,
+    CleanConfig, ContaminationConfig, DataFormat, DuplicatesConfig, PersonalConfig, ProjectFile, RepairConfig,
+    SplitConfig, SplitMethod,
 };
 use dataset::{PerSplit, Split};
 use infer::description::TextCleaning;
@@ -53,13 +53,19 @@ pub(crate) struct Plan {
     pub(crate) split: SplitConfig,
     pub(crate) vocabulary: usize,
     pub(crate) seed: u64,
+    /// Where the project lies.
+    pub(crate) folder: PathBuf,
+    /// What its file says.
+    pub(crate) file: ProjectFile,
+    /// The scheduler of the cluster that prepares the documents, `HOST:PORT`; none where this process does.
+    pub(crate) scheduler: Option<String>,
     /// Bytes of text in a record, as a first look found.
     record_bytes: f64,
 }
 
-/// Looks at the sources and plans the stage.
-pub(crate) fn plan(project: &Project) -> Result<Plan, DataError> {
-    let data = &project.file.data;
+/// Looks at the sources of the project in `folder` and plans the stage.
+pub(crate) fn plan(file: &ProjectFile, folder: &Path) -> Result<Plan, DataError> {
+    let data = &file.data;
     let reading = Config {
         format: data.format.map(format),
         text: if data.format == Some(DataFormat::Document) { TextUnit::Whole } else { TextUnit::Line },
@@ -74,7 +80,7 @@ pub(crate) fn plan(project: &Project) -> Result<Plan, DataError> {
     let mut objects = Vec::new();
     for (patterns, split) in lists {
         if !patterns.is_empty() {
-            let found = sources::find(patterns, &project.folder, &reading)?;
+            let found = sources::find(patterns, folder, &reading)?;
             objects.extend(found.into_iter().map(|object| Given { object, split }));
         }
     }
@@ -94,33 +100,36 @@ pub(crate) fn plan(project: &Project) -> Result<Plan, DataError> {
         }),
         recipe: match &data.recipe {
             None => None,
-            Some(name) => Some(recipe::find(name, &project.folder, data.languages.as_deref())?),
+            Some(name) => Some(recipe::find(name, folder, data.languages.as_deref())?),
         },
         drop_where: data.drop_where.clone(),
-        language_model: data.language_model.as_ref().map(|path| project.folder.join(path)),
-        word_lists: data.word_lists.iter().map(|path| project.folder.join(path)).collect(),
+        language_model: data.language_model.as_ref().map(|path| folder.join(path)),
+        word_lists: data.word_lists.iter().map(|path| folder.join(path)).collect(),
         reference: Vec::new(),
         duplicates: data.duplicates.clone().map(|duplicates| DuplicatesConfig {
-            embeddings: duplicates.embeddings.map(|path| project.folder.join(path)),
+            embeddings: duplicates.embeddings.map(|path| folder.join(path)),
             ..duplicates
         }),
         contamination: data.contamination.clone(),
         evaluation: Vec::new(),
         personal: data.personal.clone().map(|personal| PersonalConfig {
-            key_file: personal.key_file.map(|path| project.folder.join(path)),
+            key_file: personal.key_file.map(|path| folder.join(path)),
             ..personal
         }),
         licences: data.licences.clone(),
         split,
-        vocabulary: vocabulary(project),
-        seed: u64::from(project.file.seed),
+        vocabulary: vocabulary(file),
+        seed: u64::from(file.seed),
+        folder: folder.to_owned(),
+        file: file.clone(),
+        scheduler: None,
         record_bytes: 0.0,
     };
     if let Some(contamination) = plan.contamination.as_ref().filter(|config| !config.against.is_empty()) {
-        plan.evaluation = sources::find(&contamination.against, &project.folder, &plan.reading)?;
+        plan.evaluation = sources::find(&contamination.against, folder, &plan.reading)?;
     }
     if !data.reference.is_empty() {
-        plan.reference = sources::find(&data.reference, &project.folder, &plan.reading)?;
+        plan.reference = sources::find(&data.reference, folder, &plan.reading)?;
     }
     plan.check_size(data.bytes_max)?;
     plan.look()?;
@@ -256,11 +265,7 @@ impl Plan {
             };
             inputs.push((format!("{role}:{}", object.name), digest));
         }
-        let keys = self.personal.iter().filter_map(|personal| personal.key_file.as_ref());
-        for path in self.language_model.iter().chain(&self.word_lists).chain(keys) {
-            let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-            inputs.push((format!("setting:{name}"), Digest::of_file(path).map_err(DataError::io("read", path))?.0));
-        }
+        inputs.extend(self.settings()?);
         if let Some(model) = self.duplicates.as_ref().and_then(|duplicates| duplicates.embeddings.as_ref()) {
             for path in files(model)? {
                 let name = path.strip_prefix(model).unwrap_or(&path).display();
@@ -271,6 +276,35 @@ impl Plan {
         inputs.sort();
         inputs.dedup();
         Ok(inputs)
+    }
+
+    /// The files that settings name, whose contents the documents depend on.
+    fn settings(&self) -> Result<Vec<(String, Digest)>, DataError> {
+        let mut inputs = Vec::new();
+        let keys = self.personal.iter().filter_map(|personal| personal.key_file.as_ref());
+        for path in self.language_model.iter().chain(&self.word_lists).chain(keys) {
+            let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            inputs.push((format!("setting:{name}"), Digest::of_file(path).map_err(DataError::io("read", path))?.0));
+        }
+        Ok(inputs)
+    }
+
+    /// What a prepared document depends on. Sources are told by their names, sizes and versions, so that many machines may
+    /// ask whether they see the same ones without reading them.
+    #[cfg(feature = "ballista")]
+    pub(crate) fn identity(&self) -> Result<Digest, DataError> {
+        let told = |objects: &[Object]| -> Vec<Json> {
+            objects.iter().map(|object| json!([&*object.name, object.size_bytes, object.version()])).collect()
+        };
+        let objects: Vec<Object> = self.objects.iter().map(|given| given.object.clone()).collect();
+        let settings: Vec<Json> =
+            self.settings()?.into_iter().map(|(name, digest)| json!([name, digest.to_string()])).collect();
+        let identity = json!({
+            "program": env!("CARGO_PKG_VERSION"), "code_version": super::CODE_VERSION, "config": self.config(),
+            "objects": told(&objects), "evaluation": told(&self.evaluation), "reference": told(&self.reference),
+            "settings": settings,
+        });
+        Ok(Digest::of(identity.to_string().as_bytes()))
     }
 
     /// What the result depends on, besides the sources and the seed.

@@ -19,13 +19,13 @@ use super::duplicates::{hashes_path, near_config, signatures_path};
 use super::gather::{Raw, RawBatch};
 use super::judge::{Judge, JudgeWorker};
 use super::plan::Plan;
-use super::prepared::{Prepared, schema, to_batch, write_shard};
+use super::prepared::{Prepared, partial_path, schema, to_batch, write_shard};
 use crate::error::DataError;
 use crate::mend::{Change, Mender};
 
 /// Everything that preparing needs, made once and shared by all threads.
-pub(crate) struct Preparer<'a> {
-    plan: &'a Plan,
+pub(crate) struct Preparer {
+    plan: Arc<Plan>,
     mender: Mender,
     judge: Judge,
     conditions: Option<Conditions>,
@@ -34,13 +34,13 @@ pub(crate) struct Preparer<'a> {
     schema: Arc<Schema>,
 }
 
-impl<'a> Preparer<'a> {
-    pub(crate) fn new(context: &Context, plan: &'a Plan) -> Result<Self, DataError> {
+impl Preparer {
+    pub(crate) fn new(context: &Context, plan: &Arc<Plan>) -> Result<Self, DataError> {
         let judge = Judge::new(plan)?;
         let mender = Mender::new(plan.repair.as_ref(), plan.personal.as_ref())?;
         let schema = schema(judge.names());
         Ok(Self {
-            plan,
+            plan: Arc::clone(plan),
             mender: if plan.is_chinese() { mender.chinese() } else { mender },
             conditions: Conditions::new(&plan.drop_where, &schema)?,
             contamination: contamination(context, plan)?,
@@ -77,7 +77,7 @@ impl<'a> Preparer<'a> {
 
 /// What one thread needs: buffers that are used again.
 pub(crate) struct Worker<'a> {
-    preparer: &'a Preparer<'a>,
+    preparer: &'a Preparer,
     judge: JudgeWorker<'a>,
     checker: Option<Checker<'a>>,
     hasher: Option<MinHasher>,
@@ -91,19 +91,24 @@ impl Worker<'_> {
         if let Some(conditions) = &preparer.conditions {
             conditions.apply(&preparer.schema, &mut documents, |document| preparer.held_out(document.object))?;
         }
-        let mut hashes = DocumentWriter::create(&hashes_path(folder, index))?;
+        // Under names of their own first: on a cluster, two may do the same batch.
+        let (path, partial) = (hashes_path(folder, index), partial_path(&hashes_path(folder, index)));
+        let mut hashes = DocumentWriter::create(&partial)?;
         for document in documents.iter().filter(|document| document.reason.is_none()) {
             hashes.push(document.row, &document.text)?;
         }
         hashes.finish()?;
+        std::fs::rename(&partial, &path).map_err(DataError::io("rename", &partial))?;
         if let (Some(config), Some(hasher)) = (&preparer.near, &mut self.hasher) {
-            let mut signatures = Writer::create(&signatures_path(folder, index), config)?;
+            let (path, partial) = (signatures_path(folder, index), partial_path(&signatures_path(folder, index)));
+            let mut signatures = Writer::create(&partial, config)?;
             for document in documents.iter().filter(|document| document.reason.is_none()) {
                 if let Some(signature) = hasher.signature_of_text(&document.text, self.judge.language()) {
                     signatures.push(document.row, signature)?;
                 }
             }
             signatures.finish()?;
+            std::fs::rename(&partial, &path).map_err(DataError::io("rename", &partial))?;
         }
         let batch = to_batch(&preparer.schema, &documents).map_err(|error| DataError::engine(folder)(error))?;
         write_shard(folder, index, &batch)
@@ -195,7 +200,7 @@ impl Worker<'_> {
     }
 }
 
-impl Preparer<'_> {
+impl Preparer {
     fn held_out(&self, object: u32) -> bool {
         let split = self.plan.objects.get(object as usize).and_then(|given| given.split);
         matches!(split, Some(Split::Test | Split::Valid))

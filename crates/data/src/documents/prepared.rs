@@ -5,6 +5,7 @@
 //! of a cluster can make them.
 
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -163,10 +164,15 @@ pub(crate) fn shard_path(folder: &Path, index: usize) -> PathBuf {
     folder.join(format!("shard-{index:06}.arrow"))
 }
 
+/// A name beside a file's, for as long as it is written: another one at each call.
+pub(crate) fn partial_path(path: &Path) -> PathBuf {
+    path.with_extension(format!("{:016x}.partial", RandomState::new().hash_one(path)))
+}
+
 /// Writes a shard.
 pub(crate) fn write_shard(folder: &Path, index: usize, batch: &RecordBatch) -> Result<(), DataError> {
     let path = shard_path(folder, index);
-    let partial = path.with_extension("partial");
+    let partial = partial_path(&path);
     let fail = |error: ArrowError| DataError::io("write", &partial)(std::io::Error::other(error));
     let file = File::create(&partial).map_err(DataError::io("make", &partial))?;
     let mut writer = FileWriter::try_new(BufWriter::new(file), &batch.schema()).map_err(fail)?;

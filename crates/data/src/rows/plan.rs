@@ -109,7 +109,7 @@ pub(crate) fn plan(project: &Project) -> Result<Plan, DataError> {
         split: file.data.split.clone(),
         clean: file.data.clean.clone(),
         intercept: file.model.intercept,
-        vocabulary: vocabulary(project),
+        vocabulary: vocabulary(&project.file),
         repair: file.data.repair.clone(),
         personal: file.data.personal.clone().map(|personal| PersonalConfig {
             key_file: personal.key_file.map(|path| project.folder.join(path)),

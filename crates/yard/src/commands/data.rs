@@ -15,17 +15,19 @@ use crate::pipeline::{Pipeline, Until, Usage};
 /// Longer values are cut for the eye; `--json` has them whole.
 const VALUE_LENGTH: usize = 40;
 
-pub fn data(
-    output: Output,
-    context: &Context,
-    arguments: &ProjectArguments,
-    explain: bool,
-    review: Option<&Path>,
-) -> Result<(), Error> {
-    let mut pipeline = Pipeline::open(output, context, arguments)?;
+/// What is asked for besides the dataset, and who makes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub explain_drops: bool,
+    pub review: Option<&'a Path>,
+    pub scheduler: Option<&'a str>,
+}
+
+pub fn data(output: Output, context: &Context, arguments: &ProjectArguments, asked: Asked<'_>) -> Result<(), Error> {
+    let mut pipeline = Pipeline::open(output, context, arguments)?.with_scheduler(asked.scheduler);
     let mut result = pipeline.run(Until::Data)?;
     let digest = result["stages"][0]["artifact"].as_str().and_then(|text| text.parse::<Digest>().ok());
-    if let (Some(out), Some(digest)) = (review, digest) {
+    if let (Some(out), Some(digest)) = (asked.review, digest) {
         let page = pipeline.store.artifact(digest).map_err(boxed)?.folder.join("review.html");
         if !page.exists() {
             let hint = "Add [data.labels] to yard.toml, and run yard data again.";
@@ -35,7 +37,7 @@ pub fn data(
         output.line(&format!("wrote {}", out.display()));
         result["review"] = json!(out);
     }
-    if let (true, Some(digest)) = (explain, digest) {
+    if let (true, Some(digest)) = (asked.explain_drops, digest) {
         let folder = pipeline.store.artifact(digest).map_err(boxed)?.folder;
         result["ledger"] = explain_drops(output, &folder)?;
     }

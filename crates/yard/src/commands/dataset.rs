@@ -1,8 +1,8 @@
-//! `yard data diff`, `expectations`, `agreement` and `reveal`: what else can be done with data.
+//! `yard data diff`, `expectations`, `images`, `agreement` and `reveal`: what else can be done with data.
 
 use std::path::{Path, PathBuf};
 
-use base::units;
+use base::{Context, units};
 use data::{AgreementLevel, DataError, Diff};
 use serde_json::json;
 use store::Store;
@@ -17,10 +17,11 @@ const MOVED_SHOWN: usize = 12;
 /// The largest text in which pseudonyms are turned back.
 const TEXT_BYTES_MAX: u64 = 1 << 30;
 
-pub fn act(output: Output, action: DataAction) -> Result<(), Error> {
+pub fn act(output: Output, context: &Context, action: DataAction) -> Result<(), Error> {
     match action {
         DataAction::Diff { first, second, registry } => diff(output, &registry.project, &first, &second),
         DataAction::Expectations { project, out, force } => expectations(output, &project, &out, force),
+        DataAction::Images { sources, distance } => images(output, context, &sources, distance),
         DataAction::Agreement { file, columns, level } => agreement(output, &file, &columns, level),
         DataAction::Reveal { file, key_file } => reveal(output, &file, &key_file),
     }
@@ -97,6 +98,31 @@ fn expectations(output: Output, arguments: &ProjectArguments, out: &Path, force:
     base::files::write_atomically(out, text.as_bytes()).map_err(|error| boxed(DataError::io("write", out)(error)))?;
     output.line(&format!("wrote {}: read it, and add expectations = {:?} to [data]", out.display(), out));
     output.result("expectations", &json!({ "wrote": out }));
+    Ok(())
+}
+
+fn images(output: Output, context: &Context, sources: &[String], distance: u32) -> Result<(), Error> {
+    let found = data::images(context, sources, Path::new("."), distance).map_err(boxed)?;
+    for (at, group) in found.clusters.iter().enumerate() {
+        let mut rows = Vec::new();
+        for image in group {
+            let size = format!("{} × {}", image.width, image.height);
+            let what = if rows.is_empty() { "keep".to_owned() } else { format!("{} bits", image.distance) };
+            rows.push(vec![(at + 1).to_string(), what, size, image.name.clone()]);
+        }
+        output.line(table(&rows).trim_end());
+    }
+    for (name, what) in &found.damaged {
+        output.warning(&format!("{name}: {what}"));
+    }
+    let more: usize = found.clusters.iter().map(|group| group.len() - 1).sum();
+    output.line(&format!(
+        "{} images: {} look like another one, in {} groups",
+        units::count(found.images as u64),
+        units::count(more as u64),
+        units::count(found.clusters.len() as u64)
+    ));
+    output.result("images", &json!(found));
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod rollout;
 mod run;
 mod serve;
 mod train;
+mod worker;
 
 use ::train::Ranks;
 use base::Context;
@@ -29,10 +30,12 @@ pub fn execute(command: Command, output: Output, context: &Context, ranks: &Rank
         Command::Schema => init::schema(output),
         Command::Plan(project) => plan::plan(output, &project),
         Command::Run(project) => run::run(output, context, &project, Until::Report),
-        Command::Data { action: Some(action), .. } => dataset::act(output, action),
-        Command::Data { project, explain_drops, review, .. } => {
-            data::data(output, context, &project, explain_drops, review.as_deref())
+        Command::Data { action: Some(action), .. } => dataset::act(output, context, action),
+        Command::Data { project, explain_drops, review, scheduler, .. } => {
+            let asked = data::Asked { explain_drops, review: review.as_deref(), scheduler: scheduler.as_deref() };
+            data::data(output, context, &project, asked)
         }
+        Command::Worker { action } => worker::worker(output, context, action),
         Command::Train { project, find_rate: true } => range::find_rate(output, context, &project),
         Command::Train { project, .. } => train::train(output, context, &project, ranks),
         Command::Tune(project) => run::run(output, context, &project, Until::Tune),

@@ -88,6 +88,8 @@ pub struct Pipeline<'a> {
     worked: bool,
     /// The processes that train; nothing where this is the only one.
     ranks: Option<&'a Ranks>,
+    /// The scheduler of the cluster that prepares documents; nothing where this process does.
+    scheduler: Option<&'a str>,
     /// The settings that a search found.
     best: Vec<(String, Json)>,
 }
@@ -108,12 +110,17 @@ impl<'a> Pipeline<'a> {
             }
         }
         let (stages, best) = (Vec::new(), Vec::new());
-        Ok(Self { context, output, project, store, _lock: lock, stages, worked: false, ranks: None, best })
+        Ok(Self { context, output, project, store, _lock: lock, stages, worked: false, ranks: None, scheduler: None, best })
     }
 
     /// Trains on several processes, of which this is the leader.
     pub fn with_ranks(self, ranks: &'a Ranks) -> Self {
         Self { ranks: Some(ranks), ..self }
+    }
+
+    /// Prepares documents on a cluster.
+    pub fn with_scheduler(self, scheduler: Option<&'a str>) -> Self {
+        Self { scheduler, ..self }
     }
 
     /// How many processes train, for people; nothing of one.
@@ -187,6 +194,10 @@ impl<'a> Pipeline<'a> {
                 self.output.aside(&format!("{:<10} {note}", ""));
             }
         }
+        let plan = match self.scheduler {
+            None => plan,
+            Some(scheduler) => plan.on_cluster(scheduler).map_err(boxed)?,
+        };
         let made = data::run(self.context, &self.store, &plan).map_err(boxed)?;
         let text = summary::data(&made.artifact);
         self.note("data", &made, &text);

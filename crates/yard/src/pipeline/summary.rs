@@ -6,6 +6,9 @@ use store::Artifact;
 
 use crate::commands::registry::short_metrics;
 
+/// Reasons of dropped rows that are told; of more, the greatest.
+const REASONS: usize = 6;
+
 /// A JSON file of an artifact; null where there is none.
 pub fn read(artifact: &Artifact, file: &str) -> Json {
     let bytes = std::fs::read(artifact.path(file)).unwrap_or_default();
@@ -34,8 +37,16 @@ pub fn data(dataset: &Artifact) -> String {
         units::count(splits.valid),
         units::count(splits.test)
     );
-    for (reason, count) in &quality.dropped {
-        text.push_str(&format!("; {} dropped ({})", units::count(*count), reason.replace('_', " ")));
+    let mut dropped: Vec<(&String, &u64)> = quality.dropped.iter().collect();
+    if dropped.len() > REASONS {
+        dropped.sort_by(|one, other| other.1.cmp(one.1).then(one.0.cmp(other.0)));
+    }
+    for (reason, count) in dropped.iter().take(REASONS) {
+        text.push_str(&format!("; {} dropped ({})", units::count(**count), reason.replace('_', " ")));
+    }
+    if let Some(rest) = dropped.get(REASONS..).filter(|rest| !rest.is_empty()) {
+        let count = rest.iter().map(|(_, count)| **count).sum();
+        text.push_str(&format!("; {} dropped ({} other reasons)", units::count(count), rest.len()));
     }
     for warning in &quality.warnings {
         text.push_str(&format!("\n{:<24}warning: {warning}", ""));

@@ -1,0 +1,15 @@
+//! Documents that are prepared by many machines, on Apache DataFusion Ballista.
+//!
+//! The process that was asked (`drive`) reads the sources and cuts batches, as it does alone, and lays them into a folder of
+//! the stage that all machines see (`exchange`). A query over those files calls one function of ours, [`function`], which
+//! prepares a batch and writes its shard. Workers are Ballista's executors with that function registered, and the scheduler is
+//! Ballista's own. A shard depends on its batch and the project alone and appears by one rename, so that a worker may die, or
+//! two may do the same batch, and the dataset stays the same in every byte.
+
+mod drive;
+mod exchange;
+mod function;
+mod serve;
+
+pub(super) use drive::prepare;
+pub use serve::{SchedulerConfig, WorkerConfig, schedule, work};
