@@ -69,10 +69,11 @@ pub fn images(context: &Context, patterns: &[String], folder: &Path, distance: u
                 match item {
                     Item::Record(record) => {
                         let name = record.place.to_string();
-                        match record.body {
-                            Body::Picture(picture) if sender.send((name, picture)).is_ok() => count += 1,
-                            Body::Picture(_) => return ControlFlow::Break(()),
-                            _ => {}
+                        if let Body::Picture(picture) = record.body {
+                            if sender.send((name, picture)).is_err() {
+                                return ControlFlow::Break(());
+                            }
+                            count += 1;
                         }
                     }
                     Item::Damaged { place, damage } => damaged.push((place.to_string(), damage.message)),

@@ -57,8 +57,8 @@ fn with_ballista() -> Option<PathBuf> {
 /// Pages of sentences that are no two alike, but for some that repeat others, hold an address or broken characters.
 fn pages(count: u64) -> String {
     const WORDS: [&str; 24] = [
-        "the", "harbour", "of", "a", "morning", "and", "ships", "that", "carry", "grain", "with", "their", "crews", "to",
-        "northern", "towns", "where", "winter", "have", "be", "lanterns", "burning", "over", "water",
+        "the", "harbour", "of", "a", "morning", "and", "ships", "that", "carry", "grain", "with", "their", "crews",
+        "to", "northern", "towns", "where", "winter", "have", "be", "lanterns", "burning", "over", "water",
     ];
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = move |below: u64| {
@@ -237,6 +237,7 @@ fn a_cluster_says_what_is_wrong_with_it() {
     let (_scheduler, address) =
         Process::start(&yard, project.path(), &["worker", "scheduler", "--address", "127.0.0.1:0"]);
     let other = Project::new("pages/0.jsonl", pages(60).as_bytes(), YARD_TOML);
-    let (_worker, _) = Process::start(&yard, other.path(), &["worker", "data", "--threads", "1", "--scheduler", &address]);
+    let (_worker, _) =
+        Process::start(&yard, other.path(), &["worker", "data", "--threads", "1", "--scheduler", &address]);
     with(&["data", "--scheduler", &address]).fails(2, &[&address, "job.json"]);
 }

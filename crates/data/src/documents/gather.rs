@@ -112,11 +112,7 @@ pub(crate) fn gather(
 }
 
 /// Prepares batches until there are none, or one fails. A batch whose shard is there from an earlier try is passed over.
-fn work(
-    receiver: &Mutex<Receiver<RawBatch>>,
-    preparer: &Preparer,
-    folder: &std::path::Path,
-) -> Result<(), DataError> {
+fn work(receiver: &Mutex<Receiver<RawBatch>>, preparer: &Preparer, folder: &std::path::Path) -> Result<(), DataError> {
     let mut worker = preparer.worker()?;
     loop {
         let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();

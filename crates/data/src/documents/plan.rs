@@ -54,8 +54,10 @@ pub(crate) struct Plan {
     pub(crate) vocabulary: usize,
     pub(crate) seed: u64,
     /// Where the project lies.
+    #[cfg(feature = "ballista")]
     pub(crate) folder: PathBuf,
     /// What its file says.
+    #[cfg(feature = "ballista")]
     pub(crate) file: ProjectFile,
     /// The scheduler of the cluster that prepares the documents, `HOST:PORT`; none where this process does.
     pub(crate) scheduler: Option<String>,
@@ -112,15 +114,17 @@ pub(crate) fn plan(file: &ProjectFile, folder: &Path) -> Result<Plan, DataError>
         }),
         contamination: data.contamination.clone(),
         evaluation: Vec::new(),
-        personal: data.personal.clone().map(|personal| PersonalConfig {
-            key_file: personal.key_file.map(|path| folder.join(path)),
-            ..personal
-        }),
+        personal: data
+            .personal
+            .clone()
+            .map(|personal| PersonalConfig { key_file: personal.key_file.map(|path| folder.join(path)), ..personal }),
         licences: data.licences.clone(),
         split,
         vocabulary: vocabulary(file),
         seed: u64::from(file.seed),
+        #[cfg(feature = "ballista")]
         folder: folder.to_owned(),
+        #[cfg(feature = "ballista")]
         file: file.clone(),
         scheduler: None,
         record_bytes: 0.0,

@@ -110,7 +110,18 @@ impl<'a> Pipeline<'a> {
             }
         }
         let (stages, best) = (Vec::new(), Vec::new());
-        Ok(Self { context, output, project, store, _lock: lock, stages, worked: false, ranks: None, scheduler: None, best })
+        Ok(Self {
+            context,
+            output,
+            project,
+            store,
+            _lock: lock,
+            stages,
+            worked: false,
+            ranks: None,
+            scheduler: None,
+            best,
+        })
     }
 
     /// Trains on several processes, of which this is the leader.

@@ -105,7 +105,8 @@ fn session(scheduler: &str) -> Result<SessionContext, DataError> {
     config.options_mut().execution.collect_statistics = false;
     config.options_mut().execution.parquet.schema_force_view_types = false;
     let state = SessionStateBuilder::new().with_default_features().with_config(config).build();
-    let state = state.upgrade_for_ballista(format!("http://{scheduler}")).map_err(|error| refused(scheduler, &error))?;
+    let state =
+        state.upgrade_for_ballista(format!("http://{scheduler}")).map_err(|error| refused(scheduler, &error))?;
     Ok(SessionContext::new_with_state(state))
 }
 

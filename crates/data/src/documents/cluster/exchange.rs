@@ -92,8 +92,12 @@ fn to_row(batch: &RawBatch) -> Result<RecordBatch, ArrowError> {
         Arc::new(StringArray::from_iter_values(documents.iter().map(|raw| &raw.text))),
         Arc::new(documents.iter().map(|raw| Some(raw.moment).filter(|at| !at.is_nan())).collect::<Float64Array>()),
         Arc::new(documents.iter().map(|raw| Some(raw.held_out)).collect::<BooleanArray>()),
-        Arc::new(documents.iter().map(|raw| raw.damage.as_ref().map(|(code, _)| code.as_str())).collect::<StringArray>()),
-        Arc::new(documents.iter().map(|raw| raw.damage.as_ref().map(|(_, what)| what.as_str())).collect::<StringArray>()),
+        Arc::new(
+            documents.iter().map(|raw| raw.damage.as_ref().map(|(code, _)| code.as_str())).collect::<StringArray>(),
+        ),
+        Arc::new(
+            documents.iter().map(|raw| raw.damage.as_ref().map(|(_, what)| what.as_str())).collect::<StringArray>(),
+        ),
         Arc::new(UInt32Array::from_iter_values(documents.iter().map(|raw| raw.replaced))),
     ];
     let structs = StructArray::try_new(document_fields(), columns, None)?;

@@ -73,7 +73,8 @@ impl Prepare {
             let hint = "Start workers with `yard worker data`; another executor does not know the function.";
             return Err(DataError::cluster(format!("{NAME} was called where there is no project"), hint));
         };
-        let wrong = || DataError::cluster(format!("{NAME} was called with other arguments"), "Use the same yard everywhere.");
+        let wrong =
+            || DataError::cluster(format!("{NAME} was called with other arguments"), "Use the same yard everywhere.");
         let [stage, identity, columns @ ..] = &arguments.args[..] else { return Err(wrong()) };
         let text = |value: &ColumnarValue| match value {
             ColumnarValue::Scalar(ScalarValue::Utf8(Some(text))) => Some(text.clone()),

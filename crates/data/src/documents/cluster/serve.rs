@@ -48,7 +48,8 @@ pub struct SchedulerConfig {
 /// [`DataError::Cluster`] where the scheduler is not reached, or the address is taken or open to a network.
 pub fn work(config: &WorkerConfig, ready: impl FnOnce(SocketAddr)) -> Result<(), DataError> {
     trusted(config.address, config.trust_network)?;
-    let Some((host, port)) = config.scheduler.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)))
+    let Some((host, port)) =
+        config.scheduler.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)))
     else {
         return Err(DataError::cluster(
             format!("{:?} is no scheduler", config.scheduler),
@@ -153,7 +154,10 @@ fn trusted(address: SocketAddr, trust_network: bool) -> Result<(), DataError> {
 /// The address, with a free port in the place of 0.
 fn free(address: SocketAddr) -> Result<SocketAddr, DataError> {
     let taken = |error: std::io::Error| {
-        DataError::cluster(format!("{address} cannot be listened on: {error}"), "Take another address, or free this one.")
+        DataError::cluster(
+            format!("{address} cannot be listened on: {error}"),
+            "Take another address, or free this one.",
+        )
     };
     std::net::TcpListener::bind(address).and_then(|listener| listener.local_addr()).map_err(taken)
 }
