@@ -65,26 +65,21 @@ pub fn ballista() -> Outcome {
 }
 
 /// Lints and builds `yard` with a feature that `package` has as well, and runs the tests that need it; they find the program
-/// by a variable. The plain `yard` stays where it is.
+/// by a variable. The plain `yard` is put back.
 fn with_feature(feature: &str, package: &str, test: &str, variable: &str) -> Outcome {
-    let yard_package = ["--release", "-p", "modelyard-yard"];
     let yard = steps::target().join(format!("release/yard-{feature}"));
     step(&format!("clippy with {feature}"), || {
-        let mut arguments = vec!["clippy", "--quiet", "--all-targets", "--features", feature];
-        arguments.extend(yard_package);
-        arguments.extend(["-p", package, "--", "-D", "warnings"]);
-        cargo(&arguments, &[])
+        let packages = ["--release", "-p", "modelyard-yard", "-p", package, "--features", feature];
+        cargo(&[&["clippy", "--quiet"], &packages[..], &["--", "-D", "warnings"]].concat(), &[])
     })?;
     step(&format!("build with {feature}"), || {
-        cargo(&[&["build", "--features", feature], &yard_package[..]].concat(), &[])?;
+        cargo(&["build", "--release", "-p", "modelyard-yard", "--features", feature], &[])?;
         std::fs::copy(steps::yard(), &yard).map_err(|error| error.to_string())?;
-        cargo(&[&["build"], &yard_package[..]].concat(), &[])
+        cargo(&["build", "--release", "--workspace", "--all-targets"], &[])
     })?;
     let yard = yard.to_string_lossy();
     step(&format!("tests with {feature}"), || {
-        let lib = ["test", "--release", "-p", package, "--features", feature, "--lib"];
-        cargo(&lib, &[])?;
-        let arguments = [&["test"], &yard_package[..], &["--test", test, "--", "--test-threads", "1"]].concat();
+        let arguments = ["test", "--release", "--workspace", "--test", test, "--", "--test-threads", "1"];
         cargo(&arguments, &[(variable, &yard)])
     })
 }

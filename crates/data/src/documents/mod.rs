@@ -4,7 +4,7 @@
 //! the machines of a `cluster`),
 //! `duplicates` finds what repeats something, and `make` divides, tokenises and writes what is left.
 
-#[cfg(feature = "ballista")]
+#[cfg(any(feature = "ballista", test))]
 pub mod cluster;
 mod conditions;
 mod duplicates;

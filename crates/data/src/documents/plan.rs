@@ -295,7 +295,8 @@ impl Plan {
 
     /// What a prepared document depends on. Sources are told by their names, sizes and versions, so that many machines may
     /// ask whether they see the same ones without reading them.
-    #[cfg(feature = "ballista")]
+    #[cfg(any(feature = "ballista", test))]
+    #[cfg_attr(not(feature = "ballista"), allow(dead_code, reason = "asked for by clusters"))]
     pub(crate) fn identity(&self) -> Result<Digest, DataError> {
         let told = |objects: &[Object]| -> Vec<Json> {
             objects.iter().map(|object| json!([&*object.name, object.size_bytes, object.version()])).collect()

@@ -36,6 +36,8 @@ const PROBE: &str = "import datatrove, ftfy, spacy, tokenizers, fasttext, presid
 struct Bench {
     python: Python,
     corpus: String,
+    /// Every tenth line of it.
+    tenth: String,
     model: String,
     folder: PathBuf,
     rounds: usize,
@@ -53,7 +55,8 @@ pub fn run(words: &[&str]) -> Outcome {
     let folder = steps::target().join("bench-data");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let (corpus, model) = (corpus.to_owned(), model.to_owned());
-    let mut bench = Bench { python, corpus, model, folder, rounds, busy: 0, lines: Vec::new() };
+    let tenth = tenth(Path::new(&corpus), &folder)?;
+    let mut bench = Bench { python, corpus, tenth, model, folder, rounds, busy: 0, lines: Vec::new() };
     bench.recipe()?;
     bench.signals()?;
     bench.near()?;
@@ -164,11 +167,11 @@ impl Bench {
         let found = self.pair(
             "signals",
             |bench| {
-                let line = output(&example("signals_speed"), &[&bench.corpus, &bench.model])?;
+                let line = output(&example("signals_speed"), &[&bench.tenth, &bench.model])?;
                 number(&line, "mb_per_second")
             },
             |bench| {
-                let line = bench.python.run("signals_speed.py", &[&bench.corpus, &bench.model])?;
+                let line = bench.python.run("signals_speed.py", &[&bench.tenth, &bench.model])?;
                 number(&line, "mb_per_second")
             },
         )?;
@@ -266,13 +269,7 @@ impl Bench {
 
     /// The memory of `yard data` on a tenth of the corpus and on all of it.
     fn memory(&mut self) -> Outcome {
-        let small = self.folder.join("tenth.jsonl");
-        let fail = |error: std::io::Error| format!("{}: {error}", small.display());
-        let text = std::fs::read_to_string(&self.corpus).map_err(fail)?;
-        let tenth: String = text.split_inclusive('\n').step_by(10).collect();
-        std::fs::write(&small, tenth).map_err(fail)?;
-        drop(text);
-        let (_, tenth) = self.yard_data(&small.display().to_string())?;
+        let (_, tenth) = self.yard_data(&self.tenth)?;
         let (_, whole) = self.yard_data(&self.corpus)?;
         println!("memory: {}", json!({ "tenth_mib": tenth, "whole_mib": whole }));
         self.lines.push(format!(
@@ -290,6 +287,15 @@ fn number(line: &Json, key: &str) -> Result<f64, String> {
 fn median(numbers: &mut [f64]) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]
+}
+
+/// Writes every tenth line of a corpus into a file of its own.
+fn tenth(corpus: &Path, folder: &Path) -> Result<String, String> {
+    let path = folder.join("tenth.jsonl");
+    let text = std::fs::read_to_string(corpus).map_err(|error| format!("{}: {error}", corpus.display()))?;
+    let lines: String = text.split_inclusive('\n').step_by(10).collect();
+    std::fs::write(&path, lines).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(path.display().to_string())
 }
 
 /// Megabytes of text in a corpus.

@@ -7,7 +7,7 @@ use crate::output::{Error, Output, boxed};
 
 #[cfg(feature = "ballista")]
 pub fn worker(output: Output, context: &Context, action: WorkerAction) -> Result<(), Error> {
-    use crate::output::emit;
+    use crate::progress::emit;
     use data::cluster::{SchedulerConfig, WorkerConfig, schedule, work};
     use serde_json::json;
 

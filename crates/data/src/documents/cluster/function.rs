@@ -30,10 +30,15 @@ pub(super) struct Prepare {
     job: Mutex<Option<Arc<Prepared>>>,
 }
 
-#[derive(Debug)]
 struct Prepared {
     identity: Digest,
     preparer: Preparer,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Prepared").field("identity", &self.identity).finish_non_exhaustive()
+    }
 }
 
 impl Prepare {
