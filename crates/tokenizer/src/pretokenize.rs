@@ -79,6 +79,15 @@ impl PreTokenizer {
         Ok(new)
     }
 
+    /// Splits by expressions, each inside the pieces of the one before; what is left are words of bytes.
+    pub fn byte_level(expressions: &[&str]) -> Result<Self, TokenizerError> {
+        let step = |expression: &&str| {
+            let pattern = Pattern::regex(expression)?;
+            Ok(Step::Split { pattern, behavior: Behavior::Isolated, invert: false })
+        };
+        Ok(Self { steps: expressions.iter().map(step).collect::<Result<_, _>>()?, byte_level: true })
+    }
+
     fn push(&mut self, json: &Value) -> Result<(), TokenizerError> {
         let name = type_of(json, "pre_tokenizer")?;
         if name == "Sequence" {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::added::{Added, Piece};
 use crate::decode::{Decoder, byte_level, byte_of};
 use crate::error::TokenizerError;
+use crate::model::bpe::Bpe;
 use crate::model::{Model, Scratch};
 use crate::normalize::Normalizer;
 use crate::post::{Ends, Padding, Truncation};
@@ -92,6 +93,38 @@ impl Tokenizer {
             size,
             scratches: Mutex::default(),
             json,
+        })
+    }
+
+    /// A byte-level BPE tokenizer of its parts, as GGUF files have them: tokens in the order of their numbers (of equal ones
+    /// the first counts), merges with a space between their two tokens, and the expressions that cut a text into words, each inside
+    /// the pieces of the one before. `whole`: a word that is a token is that token, whatever the merges say. It has no file:
+    /// [`Tokenizer::to_json`] is empty.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Damaged`] for a merge that is none or names no tokens; [`TokenizerError::Unsupported`] for an
+    /// expression that is none.
+    pub fn byte_level(
+        tokens: &[String],
+        merges: &[String],
+        expressions: &[&str],
+        whole: bool,
+    ) -> Result<Self, TokenizerError> {
+        let vocabulary = Vocabulary::of_words(tokens)?;
+        let model = Model::Bpe(Bpe::of_bytes(merges, whole, &vocabulary)?);
+        Ok(Self {
+            json: String::new(),
+            added: Added::default(),
+            normalizer: None,
+            pre_tokenizer: PreTokenizer::byte_level(expressions)?,
+            model,
+            size: vocabulary.size(),
+            vocabulary,
+            ends: Ends::default(),
+            decoder: None,
+            truncation: None,
+            padding: None,
+            scratches: Mutex::default(),
         })
     }
 

@@ -41,6 +41,18 @@ impl Vocabulary {
         Ok(Self { tokens: tokens.into_iter().map(|token| Some(token.into())).collect(), ids })
     }
 
+    /// The vocabulary of tokens in their order; of equal ones the first has the name.
+    pub fn of_words(words: &[String]) -> Result<Self, TokenizerError> {
+        if words.len() > TOKENS_MAX {
+            return Err(TokenizerError::damaged(format!("it has {} tokens, more than {TOKENS_MAX}", words.len())));
+        }
+        let mut ids = HashMap::with_capacity(words.len());
+        for (word, id) in words.iter().zip(0..) {
+            ids.entry(word.as_str().into()).or_insert(id);
+        }
+        Ok(Self { tokens: words.iter().map(|word| Some(word.as_str().into())).collect(), ids })
+    }
+
     /// Adds a token, whose number no other may have.
     pub fn insert(&mut self, token: Box<str>, id: u32) -> Result<(), TokenizerError> {
         if self.tokens.len() <= id as usize {

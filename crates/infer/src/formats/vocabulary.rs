@@ -8,12 +8,9 @@
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::LazyLock;
 
-use serde_json::{Value as Json, json};
-use tokenizers::models::bpe::{BPE, Merges, Vocab};
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
+use serde_json::json;
+use tokenizer::{Tokenizer, TokenizerError};
+use tokenizers::Tokenizer as Foreign;
 
 use super::gguf::{Gguf, Value};
 use crate::error::InferError;
@@ -48,11 +45,11 @@ impl std::fmt::Debug for Vocabulary {
 
 pub(super) enum Encoder {
     /// Byte-level BPE, or WordPiece.
-    Crate(Box<Tokenizer>),
-    /// A file of the crate's own, which finds added tokens itself: for texts, and for texts with roles.
+    Parts(Box<Tokenizer>),
+    /// A file of the crate `tokenizers`, which finds added tokens itself: for texts, and for texts with roles.
     Whole {
-        plain: Box<Tokenizer>,
-        roles: Box<Tokenizer>,
+        plain: Box<Foreign>,
+        roles: Box<Foreign>,
     },
     SentencePiece(SentencePiece),
 }
@@ -177,7 +174,10 @@ impl Vocabulary {
 
     fn encode_plain(&self, text: &str, first: bool, tokens: &mut Vec<u32>) -> Result<(), InferError> {
         match &self.encoder {
-            Encoder::Crate(tokenizer) | Encoder::Whole { plain: tokenizer, .. } => tokens.extend(ids(tokenizer, text)?),
+            Encoder::Parts(tokenizer) => tokenizer
+                .encode(text, false, tokens)
+                .map_err(|error| InferError::Tokenizer { verb: "use", what: error.to_string() })?,
+            Encoder::Whole { plain: tokenizer, .. } => tokens.extend(ids(tokenizer, text)?),
             Encoder::SentencePiece(pieces) => pieces.encode(text, first, tokens),
         }
         Ok(())
@@ -185,17 +185,10 @@ impl Vocabulary {
 }
 
 /// The tokens of a text, none added at its ends.
-fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, InferError> {
+fn ids(tokenizer: &Foreign, text: &str) -> Result<Vec<u32>, InferError> {
     let encoding = tokenizer.encode_fast(text, false);
     let encoding = encoding.map_err(|error| InferError::Tokenizer { verb: "use", what: error.to_string() })?;
     Ok(encoding.get_ids().to_vec())
-}
-
-/// The crate's tokenizer of a description.
-fn made(file: &Gguf, description: &Json) -> Result<Encoder, InferError> {
-    Tokenizer::from_bytes(description.to_string().as_bytes())
-        .map(|tokenizer| Encoder::Crate(Box::new(tokenizer)))
-        .map_err(|error| file.unfit(format!("its vocabulary cannot be used: {error}")))
 }
 
 /// Numbers of words; of equal words the first.
@@ -211,9 +204,6 @@ fn byte_level(file: &Gguf, words: &[String]) -> Result<Encoder, InferError> {
     let Some(Value::Texts(merges)) = file.pairs().get("tokenizer.ggml.merges") else {
         return Err(file.unfit("it has no tokenizer.ggml.merges".to_owned()));
     };
-    let pair = |merge: &String| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned()));
-    let pairs: Option<Merges> = merges.iter().map(pair).collect();
-    let pairs = pairs.ok_or_else(|| file.unfit("a merge of tokenizer.ggml.merges is no pair".to_owned()))?;
     let pre =
         if file.pairs().contains_key("tokenizer.ggml.pre") { file.text("tokenizer.ggml.pre")? } else { "default" };
     let [before, behind] = LLAMA_3;
@@ -230,31 +220,16 @@ fn byte_level(file: &Gguf, words: &[String]) -> Result<Encoder, InferError> {
         "falcon" => [r"[\p{P}\$\+<=>\^~\|`]+", GPT_2, "[0-9][0-9][0-9]"].map(str::to_owned).to_vec(),
         other => return Err(file.unsupported(format!("its tokenizer.ggml.pre is {other:?}, which is not known here"))),
     };
-    // The crate takes for granted that what is joined is no longer than the longest word.
-    let longest = words.iter().map(String::len).max().unwrap_or(0);
-    if pairs.iter().any(|(left, right)| left.len() + right.len() > longest) {
-        return Err(file.unfit("a merge of tokenizer.ggml.merges gives no word".to_owned()));
-    }
-    // Of equal words the first.
-    let mut numbers = Vocab::with_capacity(words.len());
-    for (token, word) in (0..).zip(words) {
-        numbers.entry(word.clone()).or_insert(token);
-    }
-    // Made of its parts and not from a description: writing one of 50,000 words and reading it again takes longer than all
-    // else that precedes the first token of a small model.
-    let unusable = |error: tokenizers::Error| file.unfit(format!("its vocabulary cannot be used: {error}"));
     // Llama 3 takes a word that is a token as it is.
-    let ignore_merges = pre == "llama-bpe" || pre == "llama3";
-    let model = BPE::builder().vocab_and_merges(numbers, pairs).ignore_merges(ignore_merges).build();
-    let mut tokenizer = Tokenizer::new(ModelWrapper::BPE(model.map_err(unusable)?));
-    let mut steps = Vec::with_capacity(cuts.len() + 1);
-    for cut in cuts {
-        let split = Split::new(SplitPattern::Regex(cut), SplitDelimiterBehavior::Isolated, false);
-        steps.push(PreTokenizerWrapper::Split(split.map_err(unusable)?));
-    }
-    steps.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, false)));
-    tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(Sequence::new(steps))));
-    Ok(Encoder::Crate(Box::new(tokenizer)))
+    let whole = pre == "llama-bpe" || pre == "llama3";
+    let cuts: Vec<&str> = cuts.iter().map(String::as_str).collect();
+    made(file, Tokenizer::byte_level(words, merges, &cuts, whole))
+}
+
+fn made(file: &Gguf, tokenizer: Result<Tokenizer, TokenizerError>) -> Result<Encoder, InferError> {
+    tokenizer
+        .map(|tokenizer| Encoder::Parts(Box::new(tokenizer)))
+        .map_err(|error| file.unfit(format!("its vocabulary cannot be used: {error}")))
 }
 
 fn word_piece(file: &Gguf, words: &[String]) -> Result<Encoder, InferError> {
@@ -281,7 +256,7 @@ fn word_piece(file: &Gguf, words: &[String]) -> Result<Encoder, InferError> {
             "max_input_chars_per_word": 100, "vocab": numbers(&renamed),
         },
     });
-    made(file, &description)
+    made(file, Tokenizer::from_json(description.to_string()))
 }
 
 /// SentencePiece's BPE (Kudo & Richardson 2018): of all neighbours whose joined text is a token, those with the best

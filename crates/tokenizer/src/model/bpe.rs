@@ -76,6 +76,25 @@ impl Bpe {
         Ok(Self { first, unknown, fuse_unknown: flag("fuse_unk")?, pairs, whole, cuts_at_marks })
     }
 
+    /// The model of byte-level words with these merges, each two tokens with a space between; `whole`: a word that is a
+    /// token is that token, whatever the merges say.
+    pub fn of_bytes(merges: &[String], whole: bool, vocabulary: &Vocabulary) -> Result<Self, TokenizerError> {
+        let mut joined = String::new();
+        let merges = merges.iter().map(|merge| {
+            let damaged = || TokenizerError::damaged(format!("{merge:?} is no merge"));
+            let (left, right) = merge.split_once(' ').ok_or_else(damaged)?;
+            merged(left, right, vocabulary, &mut joined)
+        });
+        Ok(Self {
+            first: first_symbols(vocabulary, true, false)?,
+            unknown: None,
+            fuse_unknown: false,
+            pairs: Pairs::new(&merges.collect::<Result<Vec<_>, _>>()?),
+            whole: whole.then(|| whole_words(vocabulary, true)),
+            cuts_at_marks: false,
+        })
+    }
+
     /// The mark before which any word may be cut without changing its tokens, if there is one.
     #[inline]
     pub fn cuts_at(&self) -> Option<&'static str> {
@@ -259,17 +278,26 @@ fn read_merges(json: &Value, vocabulary: &Vocabulary) -> Result<Vec<(u32, u32, u
         if left.is_empty() || right.is_empty() || merge.is_string() && right.contains(' ') {
             return Err(damaged());
         }
-        joined.clear();
-        joined.push_str(left);
-        joined.push_str(right);
-        let id = |token: &str| {
-            let missing =
-                || TokenizerError::damaged(format!("its merge {merge} has a token that does not exist: {token:?}"));
-            vocabulary.id(token).ok_or_else(missing)
-        };
-        merges.push((id(left)?, id(right)?, id(&joined)?));
+        merges.push(merged(left, right, vocabulary, &mut joined)?);
     }
     Ok(merges)
+}
+
+/// A merge by the numbers of its parts and of what they join to; `joined` is a buffer.
+fn merged(
+    left: &str,
+    right: &str,
+    vocabulary: &Vocabulary,
+    joined: &mut String,
+) -> Result<(u32, u32, u32), TokenizerError> {
+    joined.clear();
+    joined.push_str(left);
+    joined.push_str(right);
+    let id = |token: &str| {
+        let what = || format!("its merge of {left:?} and {right:?} has a token that does not exist: {token:?}");
+        vocabulary.id(token).ok_or_else(|| TokenizerError::damaged(what()))
+    };
+    Ok((id(left)?, id(right)?, id(joined)?))
 }
 
 /// Whether a merge has a mark behind anything else than marks.
