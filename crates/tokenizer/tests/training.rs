@@ -180,7 +180,8 @@ fn measure(file: &str, texts: &[String]) -> (usize, f64) {
 fn a_unigram_model_is_as_likely_as_theirs() {
     // Texts that stay as they are: those of an example.
     let messages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/banking/data/train.csv");
-    let texts: Vec<String> = std::fs::read_to_string(messages).unwrap().lines().take(10_000).map(str::to_owned).collect();
+    let texts: Vec<String> =
+        std::fs::read_to_string(messages).unwrap().lines().take(10_000).map(str::to_owned).collect();
     let config = TrainerConfig {
         scheme: Scheme::Unigram { max_piece_length: 16 },
         special_tokens: vec!["<unk>".to_owned()],
