@@ -111,8 +111,16 @@ fn session(scheduler: &str) -> Result<SessionContext, DataError> {
 }
 
 fn refused(scheduler: &str, error: &DataFusionError) -> DataError {
+    let text = error.strip_backtrace();
+    // What a worker's function said lies in Ballista's wrappings.
+    let inner = text.rsplit_once("Execution(\"").and_then(|(_, rest)| rest.split_once("\")"));
+    let what = match inner {
+        _ if text.contains("ConnectError") => format!("the scheduler at {scheduler} is not reached"),
+        Some((said, _)) => format!("a worker of {scheduler} says: {}", said.replace("\\\"", "\"")),
+        None => format!("the scheduler at {scheduler} says: {}", text.replace("error: ", "")),
+    };
     DataError::cluster(
-        format!("{scheduler} says: {}", error.strip_backtrace()),
+        what,
         "Are the scheduler (`yard worker scheduler`) and its workers (`yard worker data`) running, and reached from here? \
          Run the same command again; shards that are there are kept.",
     )
