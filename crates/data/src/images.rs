@@ -89,11 +89,9 @@ pub fn images(context: &Context, patterns: &[String], folder: &Path, distance: u
         drop(sender);
         let mut seen = Vec::new();
         for worker in workers {
-            // A worker that panicked is heard of where the scope ends.
-            if let Ok((images, broken)) = worker.join() {
-                seen.extend(images);
-                damaged.extend(broken);
-            }
+            let (images, broken) = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            seen.extend(images);
+            damaged.extend(broken);
         }
         (seen, damaged)
     });

@@ -308,10 +308,11 @@ fn joins_over_marks(merges: &[(u32, u32, u32)], vocabulary: &Vocabulary) -> bool
     })
 }
 
-/// Every token as the word that it is.
+/// Every token as the word that it is; of equal ones, the one that has the name.
 fn whole_words(vocabulary: &Vocabulary, byte_level: bool) -> Trie {
     let words: Vec<(Vec<u8>, u32)> = vocabulary
         .iter()
+        .filter(|(id, token)| vocabulary.id(token) == Some(*id))
         .filter_map(|(id, token)| {
             let bytes = if byte_level { crate::alphabet::bytes(token)? } else { token.as_bytes().to_vec() };
             Some((bytes, id))
@@ -324,6 +325,19 @@ fn whole_words(vocabulary: &Vocabulary, byte_level: bool) -> Trie {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn of_equal_words_that_are_tokens_the_first_counts() {
+        let words: Vec<String> = ["a", "b", "ab", "ab", ""].map(str::to_owned).to_vec();
+        let vocabulary = Vocabulary::of_words(&words).unwrap();
+        let model = Bpe::of_bytes(&[], true, &vocabulary).unwrap();
+        let mut out = Vec::new();
+        model.encode("ab", &mut Buffers::default(), &mut out);
+        assert_eq!(out, [2]);
+        for merge in ["ab", "a c", "a  b"] {
+            assert!(Bpe::of_bytes(&[merge.to_owned()], false, &vocabulary).is_err(), "{merge:?}");
+        }
+    }
 
     proptest! {
         #[test]
